@@ -1,0 +1,7 @@
+"""`python -m orthograd`."""
+
+import sys
+
+from orthograd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,67 @@
+"""OrthoGrad: ascent on the forget set along the part of its gradient that no sampled retain gradient sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from orthograd.methods import base
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Params(base.Params):
+    alpha: float = Field(ge=0, le=1, description="weight of the mean retain gradient, a number in [0, 1]")
+    forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
+    retain_batch: int = Field(gt=0, description="k, the retain samples whose gradients are projected off")
+    rtol: float = Field(
+        gt=0, lt=1, description="singular values below rtol times the largest count as zero, a number in (0, 1)"
+    )
+
+
+def run(
+    model: nn.Module, data: base.DataView, params: Params, generator: torch.Generator
+) -> Iterator[base.Step]:
+    """Descend α·mean(g_r) − (1−α)·g_u⊥, computed by `orthograd.OrthoGrad` (arXiv:2503.02312)."""
+    import torch
+    from torch.nn import functional as F
+
+    from orthograd.engine import OrthoGrad
+
+    def losses(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        images, labels = batch
+        return F.cross_entropy(model(images), labels, reduction="none")
+
+    optimizer = base.sgd(model, params)
+    engine = OrthoGrad(model, alpha=params.alpha, solver="materialize", rtol=params.rtol)
+    forget = data["forget"].batches(params.forget_batch, generator)
+    retain = data["retain"].batches(params.retain_batch, generator)
+    for forget_batch, retain_batch in zip(forget, retain, strict=True):
+        optimizer.zero_grad()
+        diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
+        optimizer.step()
+        yield base.Step(
+            diagnostics.forward,
+            diagnostics.backward,
+            {
+                "loss_forget": diagnostics.loss_forget,
+                "loss_retain": diagnostics.loss_retain,
+                "rank": float(diagnostics.rank),
+                "fraction_removed": diagnostics.fraction_removed,
+            },
+        )
+
+
+METHOD = base.Method(
+    name="orthograd",
+    title="OrthoGrad",
+    rule="θ ← θ − η (α mean(g_r) − (1−α) g_u⊥)",
+    source="arXiv:2503.02312",
+    reads=frozenset({"forget", "retain"}),
+    params=Params,
+    run=run,
+)

@@ -1,0 +1,72 @@
+"""Measure the accuracy of models on each set of their split; write one metrics.json a model."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Literal
+
+from orthograd.data.images import load
+from orthograd.data.splits import read_split, retain_subset
+from orthograd.evaluation import accuracies
+from orthograd.provenance import code_version
+from orthograd.steps import inputs
+
+
+class Spec(inputs.Spec):
+    dataset: str
+    model: str
+    scenario: str
+    scenario_kind: Literal["random", "class"]
+    retain_size: int | None
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--spec", type=Spec.model_validate_json, required=True, help="JSON: the settings")
+    parser.add_argument("--name", required=True, help="original, retrained, or the method's name")
+    parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
+    parser.add_argument(
+        "--model", type=Path, nargs="+", required=True, help="models, as many for each split, in the splits' order"
+    )
+    parser.add_argument("--record", type=Path, nargs="+", required=True, help="how each model was made")
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="file to write, one a model")
+
+
+def run(arguments: Namespace) -> None:
+    spec = arguments.spec
+    device = inputs.set_up(spec)
+    dataset = load(arguments.data)
+    code = code_version("orthograd.steps.evaluate")
+    per_split = len(arguments.model) // len(arguments.split)
+    splits = [path for path in arguments.split for _ in range(per_split)]
+    for path, file, record_file, out in zip(
+        splits, arguments.model, arguments.record, arguments.metrics, strict=True
+    ):
+        split = read_split(path)
+        sets = inputs.sets(dataset, split, device)
+        if spec.retain_size is not None:
+            sets["retain_subset"] = inputs.samples(dataset, retain_subset(split, spec.retain_size), device)
+        model = inputs.load_model(spec.model, dataset, file, device)
+        record = inputs.read_json(record_file)
+        inputs.write_json(
+            out,
+            {
+                "run": {
+                    "dataset": spec.dataset,
+                    "model": spec.model,
+                    "scenario": spec.scenario,
+                    "scenario_kind": spec.scenario_kind,
+                    "retain_size": spec.retain_size,
+                    "method": arguments.name,
+                    "seed": record["seed"],
+                    "replicate": record.get("replicate", 0),
+                },
+                "outcome": {key: record.get(key) for key in ("target", "target_reached", "steps")},
+                "accuracy": accuracies(model, sets, spec.evaluation_batch),
+                "sizes": {name: len(value) for name, value in sets.items()},
+                "cost": record["cost"],
+                "made_with": {key: record[key] for key in ("spec", "code", "commit", "machine")},
+                "evaluated_with": {"spec": spec.model_dump(mode="json"), "code": code},
+            },
+        )

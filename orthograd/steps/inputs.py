@@ -1,0 +1,119 @@
+"""What several steps share: how torch computes, how images are loaded, how models and records are stored."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from orthograd import models, provenance
+from orthograd.data.images import ImageDataset
+from orthograd.methods.base import Samples
+from orthograd.unlearning import Cost
+
+
+class Spec(BaseModel):
+    """The settings of a step, given as JSON: those that every computing step has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: int
+    evaluation_batch: int
+
+
+def set_up(spec: Spec) -> torch.device:
+    """Fix torch's thread count, ask for deterministic algorithms, and choose the device.
+
+    `auto` takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        RuntimeError: the config asks for a device that is not there.
+    """
+    torch.set_num_threads(spec.threads)
+    # Read by cuBLAS when it starts; without it deterministic algorithms refuse matrix products.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = next(name for name in available if available[name]) if spec.device == "auto" else spec.device
+    if not available[name]:
+        raise RuntimeError(f"device: {name} is not available on this machine. Mend: set `device: auto`")
+    return torch.device(name)
+
+
+def samples(dataset: ImageDataset, rows: pd.DataFrame, device: torch.device) -> Samples:
+    """The standardised images and the labels of some rows of a split, on a device."""
+    sources = rows["source"].unique().tolist()
+    if len(sources) != 1:
+        raise ValueError(f"rows from the published parts {sources}: a set has one source")
+    positions = rows["row"].tolist()
+    images = dataset.standardise(dataset.images(sources[0], positions))
+    # The layout in which convolutions are fastest on all devices.
+    images = images.to(device, memory_format=torch.channels_last)
+    return Samples(images, dataset.labels(sources[0], positions).to(device))
+
+
+def sets(dataset: ImageDataset, split: pd.DataFrame, device: torch.device) -> dict[str, Samples]:
+    """The samples of each set of a split, by its name."""
+    return {str(name): samples(dataset, rows, device) for name, rows in split.groupby("set", sort=True)}
+
+
+def new_model(name: str, dataset: ImageDataset, seed: int, device: torch.device) -> nn.Module:
+    """A model with the initial weights of a seed, which do not depend on the device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.build(name, dataset.train.images.shape[1], len(dataset.classes))
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def save_model(model: nn.Module, path: Path) -> None:
+    """Write the weights and buffers as safetensors."""
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+
+
+def load_model(name: str, dataset: ImageDataset, path: Path, device: torch.device) -> nn.Module:
+    """Read a model that `save_model` wrote, in evaluation mode. Missing and unexpected keys are errors."""
+    model = new_model(name, dataset, 0, device)
+    model.load_state_dict(load_file(path), strict=True)
+    return model.eval()
+
+
+def write_record(
+    path: Path, spec: BaseModel, seed: int, code: str, device: torch.device, cost: Cost, **values: Any
+) -> None:
+    """Write what a run did, under which conditions, as JSON."""
+    record = {
+        "seed": seed,
+        **values,
+        "cost": asdict(cost),
+        "spec": spec.model_dump(mode="json"),
+        "code": code,
+        "commit": provenance.commit(),
+        "machine": {**provenance.machine(), "device": _device_name(device), "threads": torch.get_num_threads()},
+    }
+    write_json(path, record)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON in one form: two spaces, the keys in the order given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,82 @@
+"""Run an unlearning method on the original model of each seed."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orthograd import methods
+from orthograd.config import Stopping
+from orthograd.data.images import load
+from orthograd.data.scenarios import Scenario
+from orthograd.data.splits import read_split, retain_subset
+from orthograd.provenance import code_version
+from orthograd.randomness import generator
+from orthograd.steps import inputs
+from orthograd.unlearning import target_accuracy, unlearn
+
+
+class Spec(inputs.Spec):
+    model: str
+    scenario: Scenario
+    retain_size: int
+    method: str
+    params: dict[str, Any]
+    stopping: Stopping
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--spec", type=Spec.model_validate_json, required=True, help="JSON: the settings")
+    parser.add_argument("--seed", type=int, nargs="+", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
+    parser.add_argument("--original", type=Path, nargs="+", required=True, help="trained model, one a seed")
+    for name in ("model", "trajectory", "record"):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a seed")
+
+
+def run(arguments: Namespace) -> None:
+    spec = arguments.spec
+    device = inputs.set_up(spec)
+    dataset = load(arguments.data)
+    method = methods.load(spec.method)
+    params = method.params.model_validate(spec.params)
+    code = code_version("orthograd.steps.unlearn", f"orthograd.methods.{spec.method}")
+    files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
+    for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
+        split = read_split(split_file)
+        sets = inputs.sets(dataset, split, device)
+        model = inputs.load_model(spec.model, dataset, original, device)
+        result = unlearn(
+            model,
+            method,
+            params,
+            data={
+                "forget": sets["forget"],
+                "retain": inputs.samples(dataset, retain_subset(split, spec.retain_size), device),
+            },
+            # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
+            watched={name: sets[name] for name in ("forget", "validation", "test")},
+            target=target_accuracy(
+                model, sets["validation"], spec.scenario.kind, spec.stopping, spec.evaluation_batch
+            ),
+            stopping=spec.stopping,
+            batch_size=spec.evaluation_batch,
+            generator=generator(seed, "unlearn"),
+        )
+        inputs.save_model(model, out)
+        pd.DataFrame(result.trajectory).to_csv(trajectory, index=False, lineterminator="\n")
+        inputs.write_record(
+            record,
+            spec,
+            seed,
+            code,
+            device,
+            result.cost,
+            target=result.target,
+            target_reached=result.reached,
+            steps=result.steps,
+        )

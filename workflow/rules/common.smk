@@ -1,0 +1,133 @@
+"""The checked config, the paths, and what the rules look up. No science here."""
+
+import json
+
+from snakemake.exceptions import WorkflowError
+
+from orthograd.config import ConfigError, validate
+from orthograd.provenance import code_version
+
+try:
+    PROFILE = validate(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+# The conda environment of environment.yml, for `--software-deployment-method conda`.
+ENVIRONMENT = "orthograd"
+
+DATA = "results/data/{dataset}"
+RESULTS = f"results/{PROFILE.profile}"
+REPORT = f"reports/{PROFILE.profile}"
+BASE_SPLIT = RESULTS + "/{dataset}/splits/seed{seed}.csv"
+SCENARIO = RESULTS + "/{dataset}/{scenario}"
+SPLIT = SCENARIO + "/splits/seed{seed}.csv"
+ORIGINAL = RESULTS + "/{dataset}/{model}/original/seed{seed}"
+ORIGINAL_IN_SCENARIO = RESULTS + "/{dataset}/{model}/{scenario}/original/seed{seed}"
+RETRAINED = RESULTS + "/{dataset}/{model}/{scenario}/retrained/seed{seed}/replicate{replicate}"
+UNLEARNED = RESULTS + "/{dataset}/{model}/{scenario}/retain{retain_size}/{method}/seed{seed}"
+
+SEEDS = PROFILE.seeds
+REPLICATES = list(range(PROFILE.replicates))
+# Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
+GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
+
+
+wildcard_constraints:
+    dataset="|".join(PROFILE.datasets),
+    model="|".join(PROFILE.models),
+    scenario="|".join(PROFILE.scenarios),
+    method="|".join(PROFILE.methods),
+    experiment="|".join(PROFILE.experiments),
+    retain_size=r"\d+",
+
+
+def each_seed(path):
+    """The path for every seed; the other wildcards stay."""
+    return expand(path, seed=SEEDS, allow_missing=True)
+
+
+def each_reference(path):
+    """The path for every retrained model: seed by seed, replicate by replicate."""
+    return expand(path, seed=SEEDS, replicate=REPLICATES, allow_missing=True)
+
+
+def as_json(**spec):
+    """A step's settings, as the text of its --spec argument."""
+    return json.dumps(spec, sort_keys=True)
+
+
+def dumped(model):
+    """A section of the config as plain values."""
+    return model.model_dump(mode="json")
+
+
+def runtime_spec():
+    """The settings that say how torch computes."""
+    return {
+        "device": PROFILE.device,
+        "threads": PROFILE.threads,
+        "evaluation_batch": PROFILE.evaluation_batch,
+    }
+
+
+def base_split_spec(wildcards):
+    return as_json(sizes=dumped(PROFILE.datasets[wildcards.dataset]))
+
+
+def scenario_spec(wildcards):
+    return as_json(scenario=dumped(PROFILE.scenarios[wildcards.scenario]))
+
+
+def training_spec(wildcards):
+    return as_json(
+        model=wildcards.model,
+        training=dumped(PROFILE.models[wildcards.model]),
+        **runtime_spec(),
+    )
+
+
+def unlearning_spec(wildcards):
+    return as_json(
+        model=wildcards.model,
+        scenario=dumped(PROFILE.scenarios[wildcards.scenario]),
+        retain_size=int(wildcards.retain_size),
+        method=wildcards.method,
+        params=PROFILE.methods[wildcards.method],
+        stopping=dumped(PROFILE.stopping),
+        **runtime_spec(),
+    )
+
+
+def evaluation_spec(wildcards):
+    """What is evaluated: the wildcards that the path has name it in the tables."""
+    run = {
+        "dataset": wildcards.dataset,
+        "model": wildcards.model,
+        "scenario": wildcards.scenario,
+        "scenario_kind": PROFILE.scenarios[wildcards.scenario].kind,
+        "retain_size": int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None,
+    }
+    return as_json(**run, **runtime_spec())
+
+
+def method_code(wildcards):
+    return code_version("orthograd.steps.unlearn", f"orthograd.methods.{wildcards.method}")
+
+
+def experiment_runs(wildcards):
+    """The evaluations that an experiment shows."""
+    experiment = PROFILE.experiments[wildcards.experiment]
+    keys = {
+        "dataset": experiment.dataset,
+        "model": experiment.models,
+        "scenario": experiment.scenario,
+        "retain_size": experiment.retain_size,
+        "method": experiment.methods,
+        "seed": SEEDS,
+        "replicate": REPLICATES,
+    }
+    return [
+        path + "/metrics.json"
+        for pattern in (ORIGINAL_IN_SCENARIO, RETRAINED, UNLEARNED)
+        for path in dict.fromkeys(expand(pattern, **keys))
+    ]

@@ -1,0 +1,93 @@
+rule download:
+    output:
+        provenance=DATA + "/raw/provenance.json",
+    log:
+        "results/logs/download/{dataset}.log",
+    benchmark:
+        "results/benchmarks/download/{dataset}.tsv"
+    params:
+        mirror=lambda wildcards: f"--mirror {PROFILE.mirror}" if PROFILE.mirror else "",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    retries: 1
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m orthograd download --dataset {wildcards.dataset} {params.mirror} "
+        "--provenance {output.provenance} 2>&1 | tee {log}"
+
+
+rule prepare:
+    input:
+        provenance=DATA + "/raw/provenance.json",
+    output:
+        dataset=DATA + "/dataset.safetensors",
+    log:
+        "results/logs/prepare/{dataset}.log",
+    benchmark:
+        "results/benchmarks/prepare/{dataset}.tsv"
+    params:
+        code=code_version("orthograd.steps.prepare"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m orthograd prepare --dataset {wildcards.dataset} --provenance {input.provenance} "
+        "--out {output.dataset} > {log} 2>&1"
+
+
+rule split:
+    input:
+        dataset=DATA + "/dataset.safetensors",
+    output:
+        splits=each_seed(BASE_SPLIT),
+    log:
+        RESULTS + "/logs/split/{dataset}.log",
+    benchmark:
+        RESULTS + "/benchmarks/split/{dataset}.tsv"
+    params:
+        code=code_version("orthograd.steps.split"),
+        spec=base_split_spec,
+        seeds=SEEDS,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m orthograd split --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
+        "--out {output.splits} > {log} 2>&1"
+
+
+rule scenario:
+    input:
+        splits=each_seed(BASE_SPLIT),
+    output:
+        splits=each_seed(SPLIT),
+    log:
+        SCENARIO.replace(RESULTS, RESULTS + "/logs/scenario") + ".log",
+    benchmark:
+        SCENARIO.replace(RESULTS, RESULTS + "/benchmarks/scenario") + ".tsv"
+    params:
+        code=code_version("orthograd.steps.scenario"),
+        spec=scenario_spec,
+        seeds=SEEDS,
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m orthograd scenario --spec {params.spec:q} --seed {params.seeds} --split {input.splits} "
+        "--out {output.splits} > {log} 2>&1"
