@@ -1,0 +1,252 @@
+"""`OrthoGrad`, the drop-in for ``loss.backward()``."""
+
+import math
+import time
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from orthograd.engine.batches import Batch, batch_size
+from orthograd.engine.diagnostics import Diagnostics
+from orthograd.engine.materialize import (
+    NON_FINITE_MEND,
+    LossFunction,
+    flat_gradient,
+    rows_from_batch,
+    rows_from_losses,
+    solve_rows,
+)
+from orthograd.engine.projection import default_noise_floor, default_rtol
+from orthograd.engine.solution import Parameters, Settings, Solution
+
+Scope = Literal["global", "tensor"]
+Retain = Literal["per_sample", "mean"]
+Solver = Literal["materialize"]
+
+
+class OrthoGrad:
+    """Fills ``p.grad`` with the OrthoGrad direction of arXiv:2503.02312.
+
+    The direction ``g = α · mean_i(g_r^i) − (1 − α) · g_u⊥`` is to be *descended* by any torch optimizer.
+    ``g_u`` is the gradient of the *mean* of the forget losses. Like ``loss.backward()``, a call adds to
+    ``p.grad``; parameters with ``requires_grad=False`` are left out. The projection does not depend on the
+    scale of the losses, but the two terms do: losses that were divided by their number (``reduction="mean"``
+    taken apart) make the direction that much shorter, so pass losses with ``reduction="none"``.
+
+    Args:
+        model: The model that made, or will make, the losses.
+        alpha: Weight of the retain term, in [0, 1]; 0 is pure projected ascent.
+        scope: ``"global"`` projects in the whole parameter space (the paper's formula), ``"tensor"`` within
+            each parameter tensor (as the public code copy does).
+        retain: ``"per_sample"`` projects off every retain gradient, ``"mean"`` only off their mean.
+        solver: ``"materialize"`` builds the k×d matrix of gradients in float64: slow, and the oracle of the
+            others.
+        rtol: Relative cut-off on singular values of the unit-length retain gradients, in [0, 1). None: 8·√eps
+            of the parameters' dtype, see `orthograd.engine.projection.default_rtol`.
+        noise_floor: Retain gradients with a norm at or below it are dropped and counted. None: 32·eps of the
+            parameters' dtype, see `orthograd.engine.projection.default_noise_floor`.
+        full_diagnostics: Also compute the dear figures of `Diagnostics`. On CUDA this resets the peak-memory
+            statistics of the allocator.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        alpha: float = 0.5,
+        scope: Scope = "global",
+        retain: Retain = "per_sample",
+        solver: Solver = "materialize",
+        rtol: float | None = None,
+        noise_floor: float | None = None,
+        full_diagnostics: bool = False,
+    ) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(
+                f"alpha is {alpha}, but it weighs the retain term: choose a number between 0 and 1."
+            )
+        _check_choice("scope", scope, get_args(Scope))
+        _check_choice("retain", retain, get_args(Retain))
+        _check_choice("solver", solver, get_args(Solver))
+        if rtol is not None and not 0 <= rtol < 1:
+            raise ValueError(
+                f"rtol is {rtol}, but it is a relative cut-off: choose a number in [0, 1), or None."
+            )
+        if noise_floor is not None and not (noise_floor >= 0 and math.isfinite(noise_floor)):
+            raise ValueError(f"noise_floor is {noise_floor}: choose a finite gradient norm ≥ 0, or None.")
+        self.model = model
+        self.alpha = float(alpha)
+        self.scope = scope
+        self.retain = retain
+        self.solver = solver
+        self.rtol = rtol
+        self.noise_floor = noise_floor
+        self.full_diagnostics = full_diagnostics
+
+    def backward(self, forget_losses: Tensor, retain_losses: Tensor) -> Diagnostics:
+        """Add the direction to ``p.grad`` from two vectors of per-sample losses, and free their graph.
+
+        Args:
+            forget_losses: (m,), one loss for each forget sample, attached to the graph of the model.
+            retain_losses: (k,), one loss for each retain sample, from the same or from another forward pass.
+
+        Raises:
+            ValueError: If a vector is empty, not a vector, not finite, or does not depend on the trainable
+                parameters of the model; if a BatchNorm layer is in training mode.
+        """
+        start = self._start()
+        parameters = self._parameters()
+        _check_vector(forget_losses, "forget_losses")
+        _check_vector(retain_losses, "retain_losses")
+        for losses, name in ((forget_losses, "forget_losses"), (retain_losses, "retain_losses")):
+            _check_graph(losses, parameters, name)
+        rows = rows_from_losses(retain_losses, parameters)
+        forget = flat_gradient(forget_losses.mean(), parameters, retain_graph=False)
+        solution = solve_rows(forget, rows, parameters, self._settings(parameters))
+        solution = replace(solution, backward_samples=len(forget_losses) + len(retain_losses))
+        return self._finish(solution, parameters, len(forget_losses), len(retain_losses), start)
+
+    def backward_from(
+        self, loss_fn: LossFunction, forget_batch: Batch, retain_batch: Batch, micro_batch: int | None = None
+    ) -> Diagnostics:
+        """Add the direction to ``p.grad``, going forward and backward here.
+
+        Args:
+            loss_fn: ``loss_fn(model, batch) -> losses`` of shape (n,), one loss for each sample of the batch,
+                each depending on its own sample only.
+            forget_batch: A tensor, or a tuple, list or dict of tensors, with leading dimension m.
+            retain_batch: The same with leading dimension k.
+            micro_batch: At most this many samples go through the model at once; None: all of them. The result
+                does not depend on it. The oracle always takes one at a time.
+
+        Raises:
+            ValueError: For an empty or ragged batch, losses of the wrong shape or not finite, `micro_batch`
+                below 1, or a BatchNorm layer in training mode.
+            TypeError: If a batch holds something else than tensors.
+        """
+        start = self._start()
+        parameters = self._parameters()
+        m, k = batch_size(forget_batch, "forget_batch"), batch_size(retain_batch, "retain_batch")
+        if micro_batch is not None and micro_batch < 1:
+            raise ValueError(f"micro_batch is {micro_batch}: choose a number of samples ≥ 1, or None.")
+        rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
+        forget = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch").mean(dim=0)
+        solution = solve_rows(forget, rows, parameters, self._settings(parameters))
+        solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
+        return self._finish(solution, parameters, m, k, start)
+
+    def _start(self) -> float:
+        """Refuse what has no per-sample gradients, start the measurement, and give the time."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+                raise ValueError(
+                    f"BatchNorm layer {name!r} normalises with the statistics of the batch, so that a "
+                    "sample has no gradient of its own: call model.eval() before the forward pass (and keep "
+                    "running statistics)."
+                )
+        if self.full_diagnostics and torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        return time.perf_counter()
+
+    def _parameters(self) -> Parameters:
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise ValueError(
+                "The model has no trainable parameter: set requires_grad=True on what is to be unlearned."
+            )
+        return parameters
+
+    def _settings(self, parameters: Parameters) -> Settings:
+        # The coarsest dtype decides: its rounding is in the gradients of the others as well.
+        dtype = max((p.dtype for p in parameters.values()), key=lambda dtype: torch.finfo(dtype).eps)
+        return Settings(
+            alpha=self.alpha,
+            scope=self.scope,
+            retain=self.retain,
+            rtol=default_rtol(dtype) if self.rtol is None else self.rtol,
+            noise_floor=default_noise_floor(dtype) if self.noise_floor is None else self.noise_floor,
+            full_diagnostics=self.full_diagnostics,
+        )
+
+    def _finish(
+        self,
+        solution: Solution,
+        parameters: Parameters,
+        forget_samples: int,
+        retain_samples: int,
+        start: float,
+    ) -> Diagnostics:
+        """Accumulate the direction into ``p.grad`` and write the figures down."""
+        for parameter, part in zip(parameters.values(), solution.direction, strict=True):
+            parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
+        squares = [torch.linalg.vector_norm(part).double().square() for part in solution.direction]
+        cuda = self.full_diagnostics and any(part.is_cuda for part in solution.direction)
+        return Diagnostics(
+            solver=self.solver,
+            scope=self.scope,
+            retain=self.retain,
+            forget_samples=forget_samples,
+            retain_samples=retain_samples,
+            rank=solution.spectrum.rank,
+            dropped_rows=solution.spectrum.dropped_rows,
+            dropped_directions=solution.spectrum.dropped_directions,
+            condition_number=solution.spectrum.condition_number,
+            forget_norm=solution.forget_norm,
+            projected_norm=solution.projected_norm,
+            retain_mean_norm=solution.retain_mean_norm,
+            direction_norm=math.sqrt(sum(float(square) for square in squares)),
+            removed_fraction=solution.removed_norm / solution.forget_norm
+            if solution.forget_norm > 0
+            else 0.0,
+            removed_per_layer=solution.removed_per_layer,
+            max_cosine=solution.max_cosine,
+            max_cosine_measured=solution.max_cosine_measured,
+            fallbacks=solution.fallbacks,
+            refinements=solution.refinements,
+            forward_samples=solution.forward_samples,
+            backward_samples=solution.backward_samples,
+            seconds=time.perf_counter() - start,
+            engine_bytes=solution.engine_bytes,
+            peak_bytes=torch.cuda.max_memory_allocated() if cuda else None,
+        )
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{option} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
+
+
+def _check_vector(losses: Tensor, name: str) -> None:
+    if losses.dim() != 1:
+        raise ValueError(
+            f"{name} has shape {tuple(losses.shape)}, expected one loss for each sample, (n,): compute the "
+            "loss with reduction='none' and take the mean over every dimension but the first."
+        )
+    if len(losses) == 0:
+        raise ValueError(f"{name} is empty: leave the step out when there is nothing to unlearn or to keep.")
+    if not torch.isfinite(losses).all():
+        raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
+
+
+def _check_graph(losses: Tensor, parameters: Parameters, name: str) -> None:
+    """Refuse losses from which no trainable parameter of the model can be reached."""
+    wanted = set(map(id, parameters.values()))
+    seen: set[torch.autograd.graph.Node] = set()
+    stack = [losses.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if id(getattr(node, "variable", None)) in wanted:
+            return
+        seen.add(node)
+        stack.extend(parent for parent, _ in node.next_functions)
+    raise ValueError(
+        f"{name} does not depend on any trainable parameter of this model: compute it from the output of "
+        "the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
+    )
