@@ -1,0 +1,34 @@
+"""What to forget, and how large the sets are: the data part of an experiment's config."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitSizes(_Strict):
+    """Number of images in each set; `test: null` takes the whole published test part."""
+
+    train: int = Field(gt=0, description="images to train on, from the published train part")
+    validation: int = Field(gt=0, description="held-out images from the published train part")
+    test: int | None = Field(default=None, gt=0, description="images from the published test part; null: all")
+
+
+class RandomScenario(_Strict):
+    """Forget a random fraction of the training images, the same fraction of every class."""
+
+    kind: Literal["random"]
+    fraction: float = Field(gt=0, lt=1, description="share of the training images to forget, between 0 and 1")
+
+
+class ClassScenario(_Strict):
+    """Forget all training images of one class."""
+
+    kind: Literal["class"]
+    label: int = Field(ge=0, description="label of the class to forget")
+
+
+Scenario = Annotated[RandomScenario | ClassScenario, Field(discriminator="kind")]
