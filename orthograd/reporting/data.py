@@ -1,0 +1,226 @@
+"""Reading the tidy tables of runs, checking them, and selecting what one experiment shows.
+
+One row is one run. Accuracies are fractions, times seconds, memory bytes. The columns `diff_*` are signed:
+accuracy minus the mean over the retrained references of the same seed; for a retrained row, minus the mean of the
+*other* replicates of its seed, so that these rows measure the noise floor of the comparison.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from orthograd.reporting.experiment import ORIGINAL, RETRAINED, Experiment
+
+KEYS = ["dataset", "model", "scenario", "scenario_kind", "retain_size", "method", "seed", "replicate"]
+SCENARIO_KINDS = ("random", "class")
+GAP_SETS = ("forget", "retain", "test")
+
+RUN_ACCURACIES = [
+    "accuracy_forget",
+    "accuracy_retain",
+    "accuracy_retain_subset",
+    "accuracy_validation",
+    "accuracy_test",
+    "accuracy_test_forgotten",
+]
+RUN_NUMBERS = [
+    "target",
+    "steps",
+    *RUN_ACCURACIES,
+    "uis",
+    "diff_forget",
+    "diff_retain",
+    "diff_validation",
+    "diff_test",
+    "gap",
+]
+COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
+TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
+TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES]
+
+REFERENCES = (ORIGINAL, RETRAINED)
+
+
+class ReportError(ValueError):
+    """The results do not support the report that was asked for; the message says what to mend."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentData:
+    """The runs of one experiment: a complete grid of models × methods × seeds.
+
+    Beside the columns of the input, ``runs`` has ``gap_forget``, ``gap_retain`` and ``gap_test``, the absolute
+    values of ``diff_*`` (fractions).
+    """
+
+    experiment: Experiment
+    kind: str
+    seeds: tuple[int, ...]
+    replicates: tuple[int, int]
+    """Fewest and most retrained references of a seed."""
+    report_methods: tuple[str, ...]
+    """All methods of the report, so that a method keeps its colour and marker in every figure."""
+    runs: pd.DataFrame
+    costs: pd.DataFrame
+    trajectories: pd.DataFrame
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.seeds)
+
+
+def rows_of(frame: pd.DataFrame, model: str, method: str) -> pd.DataFrame:
+    """The rows of one model and one method."""
+    return frame[(frame["model"] == model) & (frame["method"] == method)]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """All runs of a report: three frames with the columns ``KEYS`` and their own."""
+
+    runs: pd.DataFrame
+    costs: pd.DataFrame
+    trajectories: pd.DataFrame
+
+    @classmethod
+    def read(cls, runs: Path, costs: Path, trajectories: Path) -> Self:
+        """Read and check the three CSV files.
+
+        Raises:
+            ReportError: a column is missing, a run appears twice, or an accuracy lies outside [0, 1].
+        """
+        return cls.of_frames(pd.read_csv(runs), pd.read_csv(costs), pd.read_csv(trajectories))
+
+    @classmethod
+    def of_frames(cls, runs: pd.DataFrame, costs: pd.DataFrame, trajectories: pd.DataFrame) -> Self:
+        """Check three frames and give their columns one type each; raises as `read` does."""
+        runs = _typed("runs", runs, KEYS, RUN_NUMBERS, RUN_ACCURACIES)
+        if "target_reached" not in runs:
+            raise ReportError(
+                "runs: the column target_reached is missing; collect the results again with this version"
+            )
+        reached = runs["target_reached"].astype("boolean")
+        steps_but_no_verdict = reached.isna() & ~runs["method"].isin(REFERENCES)
+        if steps_but_no_verdict.any():
+            raise ReportError(
+                f"runs: target_reached is empty for {_first(runs[steps_but_no_verdict])}; "
+                "run that unlearning step again, every unlearned model must say whether its target was reached"
+            )
+        no_gap = runs["gap"].isna() & ~runs["method"].isin(REFERENCES)
+        if no_gap.any():
+            raise ReportError(
+                f"runs: gap is empty for {_first(runs[no_gap])}; train the retrained references of that seed "
+                "and evaluate the run again"
+            )
+        return cls(
+            runs=runs.assign(target_reached=reached),
+            costs=_typed("costs", costs, KEYS, COST_NUMBERS, []),
+            trajectories=_typed(
+                "trajectories", trajectories, [*KEYS, "step"], TRAJECTORY_NUMBERS, TRAJECTORY_ACCURACIES
+            ),
+        )
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Every unlearning method that occurs, in the order of the names."""
+        return tuple(sorted(set(self.runs["method"]) - set(REFERENCES)))
+
+    def select(self, experiment: Experiment) -> ExperimentData:
+        """The runs of one experiment.
+
+        Raises:
+            ReportError: a model, method or seed of the grid has no run (above all: no retrained reference).
+        """
+        runs, costs, trajectories = (
+            _selected(frame, experiment) for frame in (self.runs, self.costs, self.trajectories)
+        )
+        if runs.empty:
+            raise ReportError(
+                f"{experiment.id}: no run has dataset={experiment.dataset}, scenario={experiment.scenario}; "
+                "check these keys of the experiment, or compute the runs with `snakemake`"
+            )
+        seeds = tuple(sorted(set(runs["seed"])))
+        for name, frame in (("runs", runs), ("costs", costs)):
+            _check_grid(name, frame, experiment, seeds)
+        kinds = sorted(set(runs["scenario_kind"]))
+        if len(kinds) != 1 or kinds[0] not in SCENARIO_KINDS:
+            raise ReportError(
+                f"{experiment.id}: scenario_kind is {kinds}, but must be one of {list(SCENARIO_KINDS)}; "
+                f"give the scenarios of different kinds different names (here: {experiment.scenario})"
+            )
+        references = runs[runs["method"] == RETRAINED].groupby(["model", "seed"]).size()
+        return ExperimentData(
+            experiment=experiment,
+            kind=kinds[0],
+            seeds=seeds,
+            replicates=(int(references.min()), int(references.max())),
+            report_methods=self.methods,
+            runs=runs.assign(**{f"gap_{name}": runs[f"diff_{name}"].abs() for name in GAP_SETS}),
+            costs=costs,
+            trajectories=trajectories,
+        )
+
+
+def _typed(
+    name: str, frame: pd.DataFrame, keys: list[str], numbers: list[str], fractions: list[str]
+) -> pd.DataFrame:
+    missing = [column for column in [*keys, *numbers] if column not in frame]
+    if missing:
+        raise ReportError(
+            f"{name}: columns {missing} are missing; collect the results again with this version"
+        )
+    types = dict.fromkeys([*numbers, "retain_size"], "float64") | {"seed": "int64", "replicate": "int64"}
+    frame = frame.astype(types)
+    twice = frame.duplicated(subset=keys)
+    if twice.any():
+        raise ReportError(f"{name}: {_first(frame[twice])} appears twice; collect each run once")
+    for column in fractions:
+        outside = (frame[column] < 0) | (frame[column] > 1)
+        if outside.any():
+            raise ReportError(
+                f"{name}: {column} is {frame.loc[outside, column].iloc[0]} for {_first(frame[outside])}; "
+                "accuracies are fractions in [0, 1], not percent"
+            )
+    return frame
+
+
+def _first(rows: pd.DataFrame) -> str:
+    row = rows.iloc[0]
+    return ", ".join(f"{key}={row[key]}" for key in KEYS)
+
+
+def _selected(frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    is_method = frame["method"].isin(experiment.methods) & (frame["retain_size"] == experiment.retain_size)
+    # The original and the retrained models know nothing of the retain subset: their retain_size is empty.
+    chosen = is_method | frame["method"].isin(REFERENCES)
+    return frame[
+        chosen
+        & (frame["dataset"] == experiment.dataset)
+        & (frame["scenario"] == experiment.scenario)
+        & frame["model"].isin(experiment.models)
+    ]
+
+
+def _check_grid(name: str, frame: pd.DataFrame, experiment: Experiment, seeds: tuple[int, ...]) -> None:
+    for model in experiment.models:
+        for method in [*REFERENCES, *experiment.methods]:
+            rows = rows_of(frame, model, method)
+            absent = sorted(set(seeds) - set(rows["seed"]))
+            if absent:
+                mend = (
+                    "train at least one retrained reference for each seed: nothing can be compared without it"
+                    if method == RETRAINED
+                    else "compute these runs, or take the method, model or seed out of the experiment"
+                )
+                raise ReportError(
+                    f"{experiment.id}: {name} has no row for method={method}, model={model}, "
+                    f"seeds={absent}; {mend} (run `snakemake`, then collect the results again)"
+                )
+            if method != RETRAINED and len(rows) != len(seeds):
+                raise ReportError(
+                    f"{experiment.id}: {name} has {len(rows)} rows for method={method}, model={model}, but "
+                    f"{len(seeds)} seeds; keep one run (replicate 0) for each seed"
+                )

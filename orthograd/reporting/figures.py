@@ -1,0 +1,306 @@
+"""The figures of one experiment, as SVG and PNG with the same bytes on every run of one environment.
+
+Figures are built without pyplot's state, on the Agg canvas: nothing opens a display and nothing is shared.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from orthograd.reporting import captions
+from orthograd.reporting.data import ExperimentData, ReportError, rows_of
+from orthograd.reporting.experiment import ORIGINAL, RETRAINED
+from orthograd.reporting.text import METHOD_LABELS, method_label
+
+FIGURE_NAMES = ("tradeoff", "trajectories")
+
+PAGE_WIDTH = 6.75
+"""Inches: the text width of a page; fonts are sized for it."""
+
+RC: dict[str, Any] = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("paper"),
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so no machine falls back to another face
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.edgecolor": "0.3",
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "orthograd",
+    "savefig.dpi": 200,
+    "figure.dpi": 200,
+}
+
+# Pink and yellow of the palette are too faint for lines; grey is for the retrained models.
+_COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind").as_hex()) if i not in (6, 7, 8)]
+_MARKERS = ["o", "s", "^", "D", "v", "P", "p", "<", "X", ">", "h", "d", (4, 1, 45)]
+_DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2))]
+_ZONE = "0.55"
+_INK = "0.1"
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one method looks in every figure."""
+
+    label: str
+    colour: str
+    marker: Any
+    dashes: Any
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
+    """One style for each method; no two methods share colour and marker.
+
+    A method of ``METHOD_LABELS`` has a style that never changes; others take the next free ones in the order of
+    their names. 7 colours and 13 markers have no common divisor, so the first 91 styles are distinct, and any 13 in a
+    row differ in their markers (readable in grey).
+
+    Raises:
+        ReportError: there are more methods than distinct styles.
+    """
+    unknown = sorted(set(methods) - set(METHOD_LABELS))
+    names = [*METHOD_LABELS, *unknown]
+    distinct = len(_COLOURS) * len(_MARKERS)
+    if len(names) > distinct:
+        raise ReportError(
+            f"{len(names)} methods, but only {distinct} distinct styles; split the report, or add markers to figures.py"
+        )
+    return {
+        name: MethodStyle(
+            method_label(name),
+            _COLOURS[slot % len(_COLOURS)],
+            _MARKERS[slot % len(_MARKERS)],
+            _DASHES[slot % len(_DASHES)],
+        )
+        for slot, name in enumerate(names)
+    }
+
+
+@dataclass(frozen=True)
+class RenderedFigure:
+    """One figure in both formats."""
+
+    experiment_id: str
+    name: str
+    caption: captions.Caption
+    svg: bytes
+    png: bytes
+
+
+def tradeoff(data: ExperimentData) -> RenderedFigure:
+    """Forget accuracy against test accuracy: every seed of every method, with the retrained models as target zone."""
+    styles = method_styles(data.report_methods)
+    models = data.experiment.models
+    with mpl.rc_context(RC):
+        columns = min(2, len(models))
+        lines = -(-len(models) // columns)
+        width = PAGE_WIDTH if columns > 1 else 5.4
+        figure, axes = _panels(lines, columns, len(models), width, 3.5 * lines)
+        for ax, model in zip(axes, models, strict=True):
+            _tradeoff_panel(ax, data, model, styles)
+            if len(models) > 1:
+                ax.set_title(model)
+        handles = [
+            Line2D([], [], marker="*", ms=11, ls="", color=_INK, label="Original"),
+            Line2D([], [], marker="x", ms=5, ls="", color="0.25", label="Retrained"),
+            Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, range"),
+            *(
+                Line2D(
+                    [],
+                    [],
+                    marker=s.marker,
+                    ms=6,
+                    color=s.colour,
+                    ls=s.dashes,
+                    lw=1,
+                    mec="white",
+                    label=s.label,
+                )
+                for s in (styles[method] for method in data.experiment.methods)
+            ),
+        ]
+        if not data.runs["target_reached"].fillna(True).all():
+            handles.append(
+                Line2D([], [], marker="o", ms=6, ls="", mfc="white", mec=_INK, label="Target not reached")
+            )
+        if columns > 1:
+            figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        else:
+            figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        return _rendered(figure, data, "tradeoff", captions.tradeoff(data))
+
+
+def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str, MethodStyle]) -> None:
+    runs = data.runs[data.runs["model"] == model]
+    x, y = 100 * runs["accuracy_forget"], 100 * runs["accuracy_test"]
+    x_limits, y_limits = _limits(x), _limits(y)
+    zone = runs["method"] == RETRAINED
+    _target_zone(ax, x[zone], y[zone], x_limits, y_limits)
+    for method in data.experiment.methods:
+        style = styles[method]
+        paths = rows_of(data.trajectories, model, method).sort_values("step", kind="stable")
+        for _, path in paths.groupby("seed"):
+            ax.plot(
+                100 * path["accuracy_forget"],
+                100 * path["accuracy_test"],
+                color=style.colour,
+                ls=style.dashes,
+                lw=0.8,
+                alpha=0.45,
+                zorder=2,
+            )
+        for row in rows_of(runs, model, method).sort_values("seed").itertuples():
+            ax.plot(
+                100 * row.accuracy_forget,
+                100 * row.accuracy_test,
+                marker=style.marker,
+                ms=6.5,
+                mfc=style.colour if row.target_reached else "white",
+                mec="white" if row.target_reached else style.colour,
+                mew=0.6 if row.target_reached else 1.3,
+                ls="",
+                zorder=4,
+                clip_on=False,
+            )
+    original = runs["method"] == ORIGINAL
+    ax.plot(x[zone], y[zone], marker="x", ms=5, mew=1.1, ls="", color="0.25", zorder=5, clip_on=False)
+    ax.plot(x[original], y[original], marker="*", ms=11, ls="", color=_INK, mec="white", mew=0.6, zorder=3)
+    ax.set(xlim=x_limits, ylim=y_limits, xlabel="Forget accuracy (%)", ylabel="Test accuracy (%)")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    sns.despine(ax=ax)
+
+
+def trajectories(data: ExperimentData) -> RenderedFigure:
+    """Forget, validation and test accuracy against the step: one panel a method, one thin line a seed.
+
+    Raises:
+        ReportError: no method has a trajectory, or a trajectory does not start with the original model (step 0).
+    """
+    panels, without_steps = _panels_of(data)
+    several = len(data.experiment.models) > 1
+    curves = {
+        "accuracy_forget": ("Forget", _COLOURS[3], _DASHES[0]),
+        "accuracy_validation": ("Validation", _COLOURS[0], _DASHES[1]),
+        "accuracy_test": ("Test", _COLOURS[2], _DASHES[3]),
+    }
+    with mpl.rc_context(RC):
+        columns = min(4, len(panels))
+        lines = -(-len(panels) // columns)
+        width = max(PAGE_WIDTH * columns / 4, 3.4)
+        figure, axes = _panels(lines, columns, len(panels), width, 0.7 + 1.95 * lines)
+        shown = 100 * pd.concat(
+            [
+                *(rows[column] for _, _, rows in panels for column in curves),
+                data.runs.loc[data.runs["method"] == RETRAINED, "accuracy_test"],
+                data.runs["target"].dropna(),
+            ]
+        )
+        for index, (ax, (model, method, rows)) in enumerate(zip(axes, panels, strict=True)):
+            retrained = 100 * rows_of(data.runs, model, RETRAINED)["accuracy_test"]
+            ax.axhspan(retrained.min(), retrained.max(), color=_ZONE, alpha=0.35, lw=0, zorder=1)
+            for target in sorted(set(rows_of(data.runs, model, method)["target"].dropna())):
+                ax.axhline(100 * target, color=_INK, ls=":", lw=0.9, zorder=2)
+            for _, path in rows.groupby("seed"):
+                for column, (_, colour, dashes) in curves.items():
+                    ax.plot(path["step"], 100 * path[column], color=colour, ls=dashes, lw=0.9, zorder=3)
+            ax.set_title(f"{method_label(method)}\n{model}" if several else method_label(method))
+            ax.set(ylim=_limits(shown), xlim=(0, None))
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            ax.tick_params(labelleft=index % columns == 0)
+            sns.despine(ax=ax)
+        figure.supxlabel("Unlearning step", fontsize=RC["axes.labelsize"])
+        figure.supylabel("Accuracy (%)", fontsize=RC["axes.labelsize"])
+        handles = [
+            *(Line2D([], [], color=c, ls=d, lw=1.4, label=label) for label, c, d in curves.values()),
+            Line2D([], [], color=_INK, ls=":", lw=1.2, label="Target (forget)"),
+            Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, test"),
+        ]
+        ncols = len(handles) if columns == 4 else 3
+        figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False)
+        return _rendered(figure, data, "trajectories", captions.trajectories(data, without_steps))
+
+
+def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]], list[str]]:
+    panels = []
+    without_steps = []
+    for model in data.experiment.models:
+        for method in data.experiment.methods:
+            rows = rows_of(data.trajectories, model, method).sort_values(["seed", "step"], kind="stable")
+            if not (rows["step"] > 0).any():
+                without_steps.append(method)
+                continue
+            late = rows.groupby("seed")["step"].min()
+            if (late != 0).any():
+                raise ReportError(
+                    f"{data.experiment.id}: the trajectory of method={method}, model={model} starts at step "
+                    f"{late.max()}; record step 0, the original model, and run that unlearning step again"
+                )
+            panels.append((model, method, rows))
+    if not panels:
+        raise ReportError(
+            f"{data.experiment.id}: no method has a trajectory; collect the trajectories of its runs again"
+        )
+    return panels, list(dict.fromkeys(without_steps))
+
+
+FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (tradeoff, trajectories)
+"""One function a figure, in the order of ``FIGURE_NAMES``."""
+
+
+def _panels(
+    lines: int, columns: int, used: int, width: float, height: float
+) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
+    for ax in axes[used:]:
+        ax.remove()
+    return figure, axes[:used]
+
+
+def _limits(percent: pd.Series) -> tuple[float, float]:
+    low, high = float(percent.min()), float(percent.max())
+    margin = max(0.08 * (high - low), 0.5)
+    return low - margin, high + margin
+
+
+def _target_zone(
+    ax: Axes, x: pd.Series, y: pd.Series, x_limits: tuple[float, float], y_limits: tuple[float, float]
+) -> None:
+    # A range may be empty (class forgetting: all at 0%); the caption tells of the least size.
+    corner, size = [], []
+    for values, (low, high) in ((x, x_limits), (y, y_limits)):
+        extent = max(float(values.max() - values.min()), 0.04 * (high - low))
+        corner.append(float(values.max() + values.min()) / 2 - extent / 2)
+        size.append(extent)
+    ax.add_patch(
+        Rectangle((corner[0], corner[1]), size[0], size[1], facecolor=_ZONE, alpha=0.35, lw=0, zorder=1)
+    )
+
+
+def _rendered(figure: Figure, data: ExperimentData, name: str, caption: captions.Caption) -> RenderedFigure:
+    svg, png = io.BytesIO(), io.BytesIO()
+    # No date and no version in the files: the same figure has the same bytes.
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", metadata={"Software": None})
+    return RenderedFigure(data.experiment.id, name, caption, svg.getvalue(), png.getvalue())

@@ -1,0 +1,94 @@
+"""Who came closest to the retrained models, said as it came out."""
+
+from dataclasses import dataclass
+
+from orthograd.reporting.data import ExperimentData, rows_of
+from orthograd.reporting.experiment import ORTHOGRAD, RETRAINED
+from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
+from orthograd.reporting.text import estimate, listing, method_label, seeds_text
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one method stands: gap to the retrained models (fraction), and seeds that reached the target.
+
+    ``rank`` is 1 for the smallest mean gap, equal gaps share the better rank; None (not ranked) unless the target
+    was reached in every seed.
+    """
+
+    method: str
+    gap: Interval
+    reached: int
+    rank: int | None
+
+
+def standings(data: ExperimentData, model: str) -> tuple[Standing, ...]:
+    """The methods of one model in the order of the experiment."""
+    rows = {method: rows_of(data.runs, model, method) for method in data.experiment.methods}
+    gaps = {method: summarise(frame, "gap") for method, frame in rows.items()}
+    reached = {method: int(frame["target_reached"].sum()) for method, frame in rows.items()}
+    ranked = [gaps[method].mean for method in rows if reached[method] == data.n]
+    return tuple(
+        Standing(
+            method,
+            gaps[method],
+            reached[method],
+            1 + sum(gap < gaps[method].mean for gap in ranked) if reached[method] == data.n else None,
+        )
+        for method in rows
+    )
+
+
+def significance_text(n: int) -> str:
+    """What n allows to be said about differences."""
+    if n < MIN_SEEDS_FOR_CLAIMS:
+        return f"{seeds_text(n)}: no significance claim"
+    return f"{seeds_text(n)}; intervals are not corrected for multiple comparisons"
+
+
+def verdict(data: ExperimentData, model: str) -> str:
+    """One or more sentences: the winner by gap to retrained, where OrthoGrad stands, and what n allows to claim."""
+    table = standings(data, model)
+    ranked = sorted((s for s in table if s.rank is not None), key=lambda s: s.rank or 0)
+    unranked = [s for s in table if s.rank is None]
+    sentences = []
+    if not ranked:
+        sentences.append("No method reached the target in every seed, so none is ranked.")
+    else:
+        winners = [s for s in ranked if s.rank == 1]
+        names = listing([method_label(s.method) for s in winners])
+        comes = "comes" if len(winners) == 1 else "come (tied)"
+        sentences.append(
+            f"{names} {comes} closest to the retrained models, with a gap of {_points(winners[0].gap)}, "
+            f"among {len(ranked)} ranked method{'' if len(ranked) == 1 else 's'}."
+        )
+        ours = next((s for s in ranked if s.method == ORTHOGRAD), None)
+        if ours is not None and ours.rank != 1:
+            sentences.append(
+                f"OrthoGrad has rank {ours.rank} of {len(ranked)} with a gap of {_points(ours.gap)}."
+            )
+        if data.n >= MIN_SEEDS_FOR_CLAIMS and len(winners) == 1 and len(ranked) > 1:
+            sentences.append(_against_runner_up(data, model, winners[0].method, ranked[1].method))
+    floor = summarise(rows_of(data.runs, model, RETRAINED), "gap")
+    if floor.mean == floor.mean:
+        sentences.append(f"Retrained models differ from each other by {_points(floor)}, the noise floor.")
+    if unranked:
+        counts = [f"{method_label(s.method)} ({s.reached} of {data.n} seeds)" for s in unranked]
+        sentences.append(f"Not ranked, target not reached in every seed: {listing(counts)}.")
+    sentences.append(significance_text(data.n) + ".")
+    return " ".join(sentences)
+
+
+def _points(gap: Interval) -> str:
+    return f"{estimate(gap, 100, 2)} percentage points"
+
+
+def _against_runner_up(data: ExperimentData, model: str, winner: str, second: str) -> str:
+    difference = paired(
+        per_seed(rows_of(data.runs, model, winner), "gap"), per_seed(rows_of(data.runs, model, second), "gap")
+    )
+    verb = "excludes" if difference.excludes_zero else "contains"
+    return (
+        f"Its gap minus that of {method_label(second)}, paired by seed: {_points(difference)}; "
+        f"the 95% interval {verb} 0."
+    )

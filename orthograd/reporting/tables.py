@@ -1,0 +1,275 @@
+"""The tables of one experiment: accuracy, paired differences, cost; as CSV, Markdown and LaTeX.
+
+The CSV holds raw numbers (fractions, seconds, bytes): per metric one column `<metric>_mean` and one
+`<metric>_half_width`, and the column `n`. Markdown, LaTeX and the page show the same numbers rounded.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orthograd.reporting import captions
+from orthograd.reporting.data import GAP_SETS, REFERENCES, ExperimentData, rows_of
+from orthograd.reporting.experiment import ORTHOGRAD
+from orthograd.reporting.ranking import standings
+from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
+from orthograd.reporting.text import ABSENT, estimate, method_label
+
+TABLE_NAMES = ("accuracy", "paired", "cost")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of an input table and how it is shown: value × scale, with so many decimals."""
+
+    key: str
+    label: str
+    scale: float
+    decimals: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell as shown."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table: ``frame`` holds the raw numbers, ``header`` and ``rows`` what is shown."""
+
+    experiment_id: str
+    name: str
+    caption: captions.Caption
+    frame: pd.DataFrame
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    text_columns: int
+    """Number of leading columns that are text (aligned left); the others are numbers."""
+
+    def to_csv(self) -> str:
+        """Raw numbers, full precision."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
+
+    def to_markdown(self) -> str:
+        """A pipe table and its caption."""
+        rules = ["---" if i < self.text_columns else "---:" for i in range(len(self.header))]
+        body = [[_markdown_cell(cell) for cell in row] for row in self.rows]
+        lines = [[_escape_markdown(text) for text in self.header], rules, *body]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"{table}\n\n{_escape_markdown(self.caption.text)}\n"
+
+    def to_latex(self) -> str:
+        """A floating table for booktabs and graphicx, shrunk to the width of the text."""
+        columns = "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
+        body = [[_latex_cell(cell) for cell in row] for row in self.rows]
+        header = " & ".join(escape_latex(text) for text in self.header)
+        lines = [
+            "% needs \\usepackage{booktabs,graphicx}",
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{escape_latex(self.caption.text)}}}",
+            f"\\label{{tab:{self.experiment_id}-{self.name}}}",
+            "\\resizebox{\\textwidth}{!}{%",
+            f"\\begin{{tabular}}{{{columns}}}",
+            "\\toprule",
+            f"{header} \\\\",
+            "\\midrule",
+            *(f"{' & '.join(row)} \\\\" for row in body),
+            "\\bottomrule",
+            "\\end{tabular}}",
+            "\\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def accuracy_table(data: ExperimentData) -> Table:
+    """Original, retrained and every method: accuracies, UIS, gap to retrained, steps, target reached, rank."""
+    forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
+    shown = [
+        Metric("accuracy_forget", "Forget", 100, 1),
+        Metric("accuracy_retain", "Retain", 100, 1),
+        Metric("accuracy_test", "Test", 100, 1),
+        *(forgotten if data.kind == "class" else []),
+        Metric("uis", "UIS", 1, 3),
+        Metric("gap", "Gap", 100, 2),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 2) for name in GAP_SETS),
+        Metric("steps", "Steps", 1, 1),
+    ]
+    # The sign of the distance is in the accuracies already; the file carries it with its own interval.
+    signed = [Metric(f"diff_{name}", "", 100, 2) for name in GAP_SETS]
+    raw: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model in data.experiment.models:
+        places = {standing.method: standing for standing in standings(data, model)}
+        for method in [*REFERENCES, *data.experiment.methods]:
+            runs = rows_of(data.runs, model, method)
+            values = {metric.key: summarise(runs, metric.key) for metric in [*shown, *signed]}
+            place = places.get(method)
+            raw.append(
+                {"model": model, "method": method, "n": data.n}
+                | _raw_columns(values)
+                | {
+                    "target_reached": place.reached if place else None,
+                    "rank": place.rank if place else None,
+                }
+            )
+            best = data.n >= MIN_SEEDS_FOR_CLAIMS and place is not None and place.rank == 1
+            rows.append(
+                (
+                    *_names(data, model, method),
+                    *(_cell(values[m.key], m, bold=best and m.key == "gap") for m in shown),
+                    Cell(f"{place.reached}/{data.n}" if place else ABSENT),
+                    Cell(str(place.rank) if place and place.rank else ABSENT),
+                )
+            )
+    frame = pd.DataFrame(raw).astype({"target_reached": "Int64", "rank": "Int64"})
+    header = [*(metric.label for metric in shown), "Target", "Rank"]
+    return _table(data, "accuracy", captions.accuracy(data), frame, "Method", header, rows)
+
+
+def paired_table(data: ExperimentData) -> Table:
+    """OrthoGrad minus every other method, paired by seed."""
+    forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
+    shown = [
+        Metric("accuracy_forget", "Forget", 100, 1),
+        Metric("accuracy_retain", "Retain", 100, 1),
+        Metric("accuracy_test", "Test", 100, 1),
+        *(forgotten if data.kind == "class" else []),
+        Metric("uis", "UIS", 1, 3),
+        Metric("gap", "Gap", 100, 2),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 2) for name in GAP_SETS),
+    ]
+    raw: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model in data.experiment.models:
+        ours = rows_of(data.runs, model, ORTHOGRAD)
+        for method in [method for method in data.experiment.methods if method != ORTHOGRAD]:
+            theirs = rows_of(data.runs, model, method)
+            values = {m.key: paired(per_seed(ours, m.key), per_seed(theirs, m.key)) for m in shown}
+            both = int((_reached(ours) & _reached(theirs)).sum())
+            raw.append(
+                {"model": model, "method": ORTHOGRAD, "minus": method, "n": data.n}
+                | _raw_columns(values)
+                | {"both_reached": both}
+            )
+            claims = data.n >= MIN_SEEDS_FOR_CLAIMS
+            rows.append(
+                (
+                    *_names(data, model, method),
+                    *(_cell(values[m.key], m, bold=claims and values[m.key].excludes_zero) for m in shown),
+                    Cell(f"{both}/{data.n}"),
+                )
+            )
+    header = [*(metric.label for metric in shown), "Both reached"]
+    return _table(data, "paired", captions.paired(data), pd.DataFrame(raw), "OrthoGrad minus", header, rows)
+
+
+def cost_table(data: ExperimentData) -> Table:
+    """Wall clock, peak memory, samples passed forward and backward, speed-up over retraining."""
+    shown = [
+        Metric("seconds", "Seconds", 1, 2),
+        Metric("peak_bytes", "Peak MiB", 1 / 2**20, 1),
+        Metric("forward", "Samples forward", 1, 0),
+        Metric("backward", "Samples backward", 1, 0),
+        Metric("rte", "RTE", 1, 1),
+    ]
+    raw: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.methods]:
+            costs = rows_of(data.costs, model, method)
+            values = {metric.key: summarise(costs, metric.key) for metric in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            rows.append((*_names(data, model, method), *(_cell(values[m.key], m) for m in shown)))
+    header = [metric.label for metric in shown]
+    return _table(data, "cost", captions.cost(data), pd.DataFrame(raw), "Method", header, rows)
+
+
+TABLES: tuple[Callable[[ExperimentData], Table], ...] = (accuracy_table, paired_table, cost_table)
+"""One function a table, in the order of ``TABLE_NAMES``."""
+
+
+def _table(
+    data: ExperimentData,
+    name: str,
+    caption: captions.Caption,
+    frame: pd.DataFrame,
+    method_header: str,
+    header: Sequence[str],
+    rows: Sequence[tuple[Cell, ...]],
+) -> Table:
+    names = ("Model", method_header) if len(data.experiment.models) > 1 else (method_header,)
+    return Table(data.experiment.id, name, caption, frame, (*names, *header), tuple(rows), len(names))
+
+
+def _names(data: ExperimentData, model: str, method: str) -> tuple[Cell, ...]:
+    label = Cell(method_label(method))
+    return (Cell(model), label) if len(data.experiment.models) > 1 else (label,)
+
+
+def _reached(rows: pd.DataFrame) -> pd.Series:
+    return rows.set_index("seed")["target_reached"].astype(bool)
+
+
+def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
+    return {
+        f"{key}_{part}": getattr(value, part)
+        for key, value in values.items()
+        for part in ("mean", "half_width")
+    }
+
+
+def _cell(value: Interval, metric: Metric, bold: bool = False) -> Cell:
+    return Cell(estimate(value, metric.scale, metric.decimals), bold)
+
+
+_MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}
+
+_LATEX = {
+    ord(char): text
+    for char, text in {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "−": r"$-$",
+        "–": "--",
+        "Δ": r"$\Delta$",
+        "α": r"$\alpha$",
+        "×": r"$\times$",
+        "ℓ": r"$\ell$",
+    }.items()
+}
+
+
+def _escape_markdown(text: str) -> str:
+    return text.translate(_MARKDOWN)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it stands, the symbols of our labels included."""
+    return text.translate(_LATEX)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _escape_markdown(cell.text)
+    return f"**{text}**" if cell.bold else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape_latex(cell.text)
+    return f"\\textbf{{{text}}}" if cell.bold else text
