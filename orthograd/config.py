@@ -9,18 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orthograd import methods, models
-from orthograd.data import registry
-from orthograd.data.download import check_mirror
-from orthograd.data.scenarios import ClassScenario, RandomScenario
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Positive = Annotated[int, Field(gt=0)]
-Scenario = Annotated[RandomScenario | ClassScenario, Field(discriminator="kind")]
+from orthograd.data.download import check_mirror, resolve_mirror
+from orthograd.data.registry import registry
+from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
+from orthograd.specs import Experiment, Name, Positive, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -28,54 +25,6 @@ RESERVED = frozenset({"original", "retrained", "splits"})
 
 class ConfigError(ValueError):
     """The config cannot be used; the message names each key, the cause and the mend."""
-
-
-class Strict(BaseModel):
-    """A section of the config: no unknown keys, no silent conversion of types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SplitSizes(Strict):
-    """How many images of a dataset are used."""
-
-    train: Positive = Field(description="training images of the original model, a whole number >= 1")
-    validation: Positive = Field(description="validation images, from the published training part, >= 1")
-    test: Positive | None = Field(description="test images, or null for the whole published test part")
-
-
-class Training(Strict):
-    """Training from scratch: SGD with Nesterov momentum under a one-cycle learning rate, no augmentation."""
-
-    epochs: Positive = Field(description="passes over the training images, a whole number >= 1")
-    batch_size: Positive = Field(description="images in a training step, a whole number >= 1")
-    learning_rate: float = Field(gt=0, description="peak learning rate of the one-cycle schedule, a number > 0")
-    momentum: float = Field(ge=0, lt=1, description="Nesterov momentum, in [0, 1)")
-    weight_decay: float = Field(ge=0, description="weight decay, a number >= 0")
-    warmup: float = Field(gt=0, lt=1, description="part of the steps in which the rate rises, in (0, 1)")
-
-
-class Stopping(Strict):
-    """The one stopping rule of all methods.
-
-    Every `every` steps the forget accuracy is measured; the first time that it is at or below the target, the run ends.
-    Random scenario: the target is the original model's accuracy on the validation images. Class scenario: `class_target`.
-    """
-
-    every: Positive = Field(description="steps between two checks, a whole number >= 1")
-    max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
-    class_target: float = Field(ge=0, lt=1, description="forget accuracy to reach in a class scenario, in [0, 1)")
-
-
-class Experiment(Strict):
-    """One experiment of the paper at this profile's scale: which runs its tables and figures show."""
-
-    title: str = Field(min_length=1, description="the heading of its section in the report")
-    dataset: Name = Field(description="a key of `datasets`")
-    models: list[Name] = Field(min_length=1, description="keys of `models`")
-    scenario: Name = Field(description="a key of `scenarios`")
-    retain_size: Positive = Field(description="images in the retain subset, at most the retain pool")
-    methods: list[Name] = Field(min_length=1, description="keys of `methods`")
 
 
 class Profile(Strict):
@@ -92,19 +41,22 @@ class Profile(Strict):
         min_length=1, description="at least one whole number >= 0; a seed is a split, an original model and its runs"
     )
     replicates: Positive = Field(description="models retrained from scratch for each seed, a whole number >= 1")
-    datasets: dict[Name, SplitSizes] = Field(min_length=1)
-    models: dict[Name, Training] = Field(min_length=1)
-    scenarios: dict[Name, Scenario] = Field(min_length=1)
+    datasets: dict[Name, SplitSizes] = Field(min_length=1, description="dataset names with their sizes")
+    models: dict[Name, Training] = Field(min_length=1, description="model names with their training")
+    scenarios: dict[Name, Scenario] = Field(
+        min_length=1, description="names with what to forget: kind random with a fraction, or kind class with a label"
+    )
     stopping: Stopping
-    methods: dict[Name, dict[str, Any]] = Field(min_length=1)
-    experiments: dict[Name, Experiment] = Field(min_length=1)
+    methods: dict[Name, dict[str, Any]] = Field(min_length=1, description="method names with their parameters")
+    experiments: dict[Name, Experiment] = Field(min_length=1, description="ids with what each shows")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
         problems = [*self._duplicates(), *self._names(), *self._parameters(), *self._sizes()]
-        if self.mirror is not None:
+        mirror = resolve_mirror(self.mirror)
+        if mirror is not None:
             try:
-                check_mirror(self.mirror)
+                check_mirror(mirror)
             except ValueError as error:
                 problems.append(str(error))
         if problems:
@@ -118,9 +70,9 @@ class Profile(Strict):
 
     def _names(self) -> list[str]:
         problems = [
-            _unknown(f"datasets.{name}", "dataset", name, registry.names())
+            _unknown(f"datasets.{name}", "dataset", name, list(registry().names))
             for name in self.datasets
-            if name not in registry.names()
+            if name not in registry().names
         ]
         problems += [
             _unknown(f"models.{name}", "model", name, models.names())
@@ -162,9 +114,9 @@ class Profile(Strict):
     def _sizes(self) -> list[str]:
         problems = []
         for name, sizes in self.datasets.items():
-            if name not in registry.names():
+            if name not in registry().names:
                 continue
-            published = registry.get(name)
+            published = registry().dataset(name)
             if sizes.train + sizes.validation > published.train_size:
                 problems.append(
                     f"datasets.{name}.train: {sizes.train} training and {sizes.validation} validation images are more "
@@ -177,16 +129,16 @@ class Profile(Strict):
                 )
             problems += [
                 f"scenarios.{key}.label: {scenario.label} is not a class of {name}. Mend: a whole number from 0 to "
-                f"{published.classes - 1}"
+                f"{len(published.classes) - 1}"
                 for key, scenario in self.scenarios.items()
-                if isinstance(scenario, ClassScenario) and scenario.label >= published.classes
+                if isinstance(scenario, ClassScenario) and scenario.label >= len(published.classes)
             ]
         for key, experiment in self.experiments.items():
             sizes_used = self.datasets.get(experiment.dataset)
             scenario = self.scenarios.get(experiment.scenario)
-            if sizes_used is None or scenario is None or experiment.dataset not in registry.names():
+            if sizes_used is None or scenario is None or experiment.dataset not in registry().names:
                 continue
-            forget = scenario.forget_size(sizes_used.train, registry.get(experiment.dataset).classes)
+            forget = scenario.forget_size(sizes_used.train, len(registry().dataset(experiment.dataset).classes))
             pool = sizes_used.train - forget
             if experiment.retain_size > pool:
                 problems.append(
@@ -227,44 +179,61 @@ def _problems(error: ValidationError, model: type[BaseModel], prefix: tuple[str,
     """One line a problem: key, cause, mend (the field's own description)."""
     lines = []
     for problem in error.errors(include_url=False):
-        location = tuple(str(part) for part in problem["loc"])
-        key = ".".join((*prefix, *(part for part in location if part not in ("random", "class"))))
-        field, known = _field(model, location)
-        if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(location[-1], known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            lines.append(f"{key}: unknown key.{hint} Mend: remove it; the keys here are {', '.join(known)}")
-        elif problem["type"] == "value_error" and not location:
+        if problem["type"] == "value_error" and not problem["loc"]:
             lines += str(problem["ctx"]["error"]).splitlines()
+            continue
+        place = _find(model, tuple(str(part) for part in problem["loc"]))
+        key = ".".join((*prefix, *place.key))
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(place.key[-1], place.siblings, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            lines.append(f"{key}: unknown key.{hint} Mend: remove it; the keys here are {', '.join(place.siblings)}")
         else:
             got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
-            mend = f". Mend: {field}" if field else ""
+            mend = f". Mend: {place.description}" if place.description else ""
             lines.append(f"{key}: {problem['msg']}{got}{mend}")
     return lines
 
 
-def _field(model: type[BaseModel], location: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """Description of the field at a location of the schema, and the keys that stand beside it."""
+class _Place(NamedTuple):
+    """A place in the schema: the key as the config spells it, its description, and the keys that stand beside it."""
+
+    key: tuple[str, ...]
+    description: str | None
+    siblings: list[str]
+
+
+def _find(model: type[BaseModel], location: tuple[str, ...]) -> _Place:
     schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
     node: Mapping[str, Any] = schema
+    key: list[str] = []
     siblings: list[str] = []
+    description: str | None = None
     for part in location:
-        while "$ref" in node:
-            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        if "discriminator" in node:
+            # Which form of the section it is: a step in pydantic's location, but no key of the config.
+            node = _resolved(schema, {"$ref": node["discriminator"]["mapping"][part]})
+            continue
+        key.append(part)
         siblings = sorted(node.get("properties", {}))
-        if part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif "discriminator" in node and part in node["discriminator"]["mapping"]:
-            node = {"$ref": node["discriminator"]["mapping"][part]}
-        elif isinstance(node.get("additionalProperties"), Mapping):
-            node = node["additionalProperties"]
-        elif "items" in node:
-            # A position in a list: what the list's own field says is the mend.
-            return node.get("description"), siblings
+        if "properties" in node:
+            node = _resolved(schema, node["properties"].get(part, {}))
         else:
-            return None, siblings
-    return node.get("description"), siblings
+            # A mapping whose names have a form, or a list.
+            patterns = list(node.get("patternProperties", {}).values())
+            node = _resolved(schema, patterns[0] if patterns else node.get("items", {}))
+        # A position in a list and a name in a mapping have none of their own: the section's stands.
+        description = node.get("description", description)
+    return _Place(tuple(key), description, siblings)
+
+
+def _resolved(schema: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
+    if not isinstance(node, Mapping):
+        return {}
+    if "$ref" in node:
+        definition: Mapping[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        return definition
+    return node
 
 
 def validate(config: Mapping[str, Any]) -> Profile:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from orthograd.methods.base import Samples
+from orthograd.data.samples import Samples
 
 
 @torch.no_grad()

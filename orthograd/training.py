@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from orthograd.config import Training
-from orthograd.methods.base import Samples
+from orthograd.data.samples import Samples
+from orthograd.specs import Training
 
 
 def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.Generator) -> list[float]:

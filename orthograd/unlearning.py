@@ -5,33 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Event, Thread
 
-import psutil
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from orthograd.config import Stopping
+from orthograd.cost import Cost, PeakMemory
+from orthograd.data.samples import Samples
 from orthograd.evaluation import accuracies, accuracy
-from orthograd.methods.base import DataView, Method, Params, Samples
-
-
-@dataclass
-class Cost:
-    """What a run took, without its evaluations.
-
-    Attributes:
-        seconds: wall clock.
-        peak_bytes: most memory in use at a time above what was in use before.
-        forward: samples that passed forward through the model.
-        backward: samples that passed backward.
-    """
-
-    seconds: float = 0.0
-    peak_bytes: int = 0
-    forward: int = 0
-    backward: int = 0
+from orthograd.methods.base import DataView, Method, Params
+from orthograd.specs import Stopping
 
 
 @dataclass
@@ -120,44 +103,3 @@ def unlearn(
                 check(step.values)
     run.cost.peak_bytes = memory.bytes
     return run
-
-
-class PeakMemory:
-    """The most memory in use inside its `with` blocks, above what was in use when it was made.
-
-    CUDA: the allocator's own peak. Otherwise the resident memory of the process, read every 2 ms: a peak that is
-    shorter than that can be missed, and memory that the allocator kept from before does not count.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.bytes = 0
-        self._cuda = device if device.type == "cuda" else None
-        self._process = psutil.Process()
-        self._before = self._in_use()
-
-    def _in_use(self) -> int:
-        if self._cuda is not None:
-            return torch.cuda.memory_allocated(self._cuda)
-        resident: int = self._process.memory_info().rss
-        return resident
-
-    def _watch(self) -> None:
-        while True:
-            self.bytes = max(self.bytes, self._in_use() - self._before)
-            if self._ended.wait(0.002):
-                return
-
-    def __enter__(self) -> None:
-        if self._cuda is not None:
-            torch.cuda.reset_peak_memory_stats(self._cuda)
-            return
-        self._ended = Event()
-        self._watcher = Thread(target=self._watch, daemon=True)
-        self._watcher.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._cuda is not None:
-            self.bytes = max(self.bytes, torch.cuda.max_memory_allocated(self._cuda) - self._before)
-            return
-        self._ended.set()
-        self._watcher.join()

@@ -60,7 +60,11 @@ class File(_Strict):
 
 
 class Dataset(_Strict):
-    """A published dataset: `classes` in the order of the labels, `sources` in the order they are tried."""
+    """A published dataset.
+
+    `classes` stand in the order of the labels, `sources` in the order they are tried; `train_size` and `test_size`
+    count the images of the published parts.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str
@@ -69,6 +73,8 @@ class Dataset(_Strict):
     citation: str
     homepage: str
     classes: tuple[str, ...] = Field(min_length=2)
+    train_size: int = Field(gt=0)
+    test_size: int = Field(gt=0)
     files: tuple[File, ...] = Field(min_length=1)
     sources: tuple[Source, ...] = Field(min_length=1)
 

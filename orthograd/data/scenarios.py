@@ -23,12 +23,20 @@ class RandomScenario(_Strict):
     kind: Literal["random"]
     fraction: float = Field(gt=0, lt=1, description="share of the training images to forget, between 0 and 1")
 
+    def forget_size(self, train: int, classes: int) -> int:
+        """The number of images to forget out of `train`."""
+        return round(self.fraction * train)
+
 
 class ClassScenario(_Strict):
     """Forget all training images of one class."""
 
     kind: Literal["class"]
     label: int = Field(ge=0, description="label of the class to forget")
+
+    def forget_size(self, train: int, classes: int) -> int:
+        """The largest number of images to forget out of `train`, drawn evenly from that many classes."""
+        return -(-train // classes)
 
 
 Scenario = Annotated[RandomScenario | ClassScenario, Field(discriminator="kind")]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orthograd.data.samples import Samples
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -42,35 +44,6 @@ class Step:
 
 class UndeclaredDataError(LookupError):
     """A method asked for data that it does not declare."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images float32 (n, C, H, W) and labels int64 (n,), on the model's device."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Endless batches of exactly `size` samples, in a new order each pass; the last partial batch is left out.
-
-        A per-sample method's batch size is a hyper-parameter (the number of constraints), so it never varies.
-
-        Raises:
-            ValueError: there are fewer than `size` samples.
-        """
-        import torch
-
-        if size > len(self):
-            raise ValueError(f"a batch of {size} from {len(self)} samples: lower the batch size in the config")
-        while True:
-            order = torch.randperm(len(self), generator=generator).to(self.labels.device)
-            for rows in order.split(size):
-                if len(rows) == size:
-                    yield self.images[rows], self.labels[rows]
 
 
 class DataView:

@@ -45,13 +45,13 @@ def run(
         diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
         optimizer.step()
         yield base.Step(
-            diagnostics.forward,
-            diagnostics.backward,
+            diagnostics.forward_samples,
+            diagnostics.backward_samples,
             {
-                "loss_forget": diagnostics.loss_forget,
-                "loss_retain": diagnostics.loss_retain,
                 "rank": float(diagnostics.rank),
-                "fraction_removed": diagnostics.fraction_removed,
+                "removed_fraction": diagnostics.removed_fraction,
+                "max_cosine": diagnostics.max_cosine,
+                "condition_number": diagnostics.condition_number,
             },
         )
 

@@ -10,6 +10,7 @@ from orthograd.data.images import load
 from orthograd.data.splits import read_split, retain_subset
 from orthograd.evaluation import accuracies
 from orthograd.provenance import code_version
+from orthograd.records import read_json, write_json
 from orthograd.steps import inputs
 
 
@@ -48,8 +49,8 @@ def run(arguments: Namespace) -> None:
         if spec.retain_size is not None:
             sets["retain_subset"] = inputs.samples(dataset, retain_subset(split, spec.retain_size), device)
         model = inputs.load_model(spec.model, dataset, file, device)
-        record = inputs.read_json(record_file)
-        inputs.write_json(
+        record = read_json(record_file)
+        write_json(
             out,
             {
                 "run": {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from orthograd import models, provenance
+from orthograd.cost import Cost
 from orthograd.data.images import ImageDataset
-from orthograd.methods.base import Samples
-from orthograd.unlearning import Cost
+from orthograd.data.samples import Samples
+from orthograd.records import write_json
 
 
 class Spec(BaseModel):
@@ -101,18 +100,6 @@ def write_record(
         "machine": {**provenance.machine(), "device": _device_name(device), "threads": torch.get_num_threads()},
     }
     write_json(path, record)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON in one form: two spaces, the keys in the order given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
 
 
 def _device_name(device: torch.device) -> str:

@@ -7,14 +7,14 @@ from argparse import ArgumentParser, Namespace
 from itertools import product
 from pathlib import Path
 
-from orthograd.config import Training
+from orthograd.cost import Cost, PeakMemory
 from orthograd.data.images import load
 from orthograd.data.splits import read_split
 from orthograd.provenance import code_version
 from orthograd.randomness import generator, stream
 from orthograd.steps import inputs
+from orthograd.specs import Training
 from orthograd.training import train
-from orthograd.unlearning import Cost, PeakMemory
 
 
 class Spec(inputs.Spec):

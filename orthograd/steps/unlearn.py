@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from orthograd import methods
-from orthograd.config import Stopping
 from orthograd.data.images import load
 from orthograd.data.scenarios import Scenario
 from orthograd.data.splits import read_split, retain_subset
 from orthograd.provenance import code_version
 from orthograd.randomness import generator
+from orthograd.specs import Stopping
 from orthograd.steps import inputs
 from orthograd.unlearning import target_accuracy, unlearn
 

@@ -5,6 +5,7 @@ import json
 from snakemake.exceptions import WorkflowError
 
 from orthograd.config import ConfigError, validate
+from orthograd.data.registry import registry
 from orthograd.provenance import code_version
 
 try:
@@ -68,6 +69,11 @@ def runtime_spec():
         "threads": PROFILE.threads,
         "evaluation_batch": PROFILE.evaluation_batch,
     }
+
+
+def registered_files(wildcards):
+    """What the registry says of the dataset's files: a new version is downloaded."""
+    return as_json(files=[dumped(file) for file in registry().dataset(wildcards.dataset).files])
 
 
 def base_split_spec(wildcards):

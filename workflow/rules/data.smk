@@ -6,7 +6,8 @@ rule download:
     benchmark:
         "results/benchmarks/download/{dataset}.tsv"
     params:
-        mirror=lambda wildcards: f"--mirror {PROFILE.mirror}" if PROFILE.mirror else "",
+        files=registered_files,
+        mirror=["--mirror", PROFILE.mirror] if PROFILE.mirror else [],
     threads: 1
     resources:
         mem_mb=1000,
@@ -16,8 +17,8 @@ rule download:
     conda:
         ENVIRONMENT
     shell:
-        "python -m orthograd download --dataset {wildcards.dataset} {params.mirror} "
-        "--provenance {output.provenance} 2>&1 | tee {log}"
+        "python -m orthograd download --dataset {wildcards.dataset} {params.mirror:q} "
+        "--out $(dirname {output.provenance}) 2>&1 | tee {log}"
 
 
 rule prepare:
@@ -39,7 +40,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     shell:
-        "python -m orthograd prepare --dataset {wildcards.dataset} --provenance {input.provenance} "
+        "python -m orthograd prepare --dataset {wildcards.dataset} --raw $(dirname {input.provenance}) "
         "--out {output.dataset} > {log} 2>&1"
 
 

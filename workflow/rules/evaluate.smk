@@ -13,6 +13,7 @@ rule evaluate_original:
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,
+        name="original",
     threads: PROFILE.threads
     resources:
         mem_mb=4000,
@@ -21,12 +22,12 @@ rule evaluate_original:
     conda:
         ENVIRONMENT
     shell:
-        "python -m orthograd evaluate --name original --spec {params.spec:q} --data {input.dataset} "
+        "python -m orthograd evaluate --name {params.name} --spec {params.spec:q} --data {input.dataset} "
         "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
         "> {log} 2>&1"
 
 
-rule evaluate_retrained:
+use rule evaluate_original as evaluate_retrained with:
     input:
         dataset=DATA + "/dataset.safetensors",
         splits=each_seed(SPLIT),
@@ -41,20 +42,10 @@ rule evaluate_retrained:
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,
-    threads: PROFILE.threads
-    resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=GPU,
-    conda:
-        ENVIRONMENT
-    shell:
-        "python -m orthograd evaluate --name retrained --spec {params.spec:q} --data {input.dataset} "
-        "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
-        "> {log} 2>&1"
+        name="retrained",
 
 
-rule evaluate_unlearned:
+use rule evaluate_original as evaluate_unlearned with:
     input:
         dataset=DATA + "/dataset.safetensors",
         splits=each_seed(SPLIT),
@@ -69,14 +60,4 @@ rule evaluate_unlearned:
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,
-    threads: PROFILE.threads
-    resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=GPU,
-    conda:
-        ENVIRONMENT
-    shell:
-        "python -m orthograd evaluate --name {wildcards.method} --spec {params.spec:q} --data {input.dataset} "
-        "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
-        "> {log} 2>&1"
+        name=lambda wildcards: wildcards.method,
