@@ -13,8 +13,8 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# The conda environment of environment.yml, for `--software-deployment-method conda`.
-ENVIRONMENT = "orthograd"
+# For `--software-deployment-method conda`; without it the rules use the environment that runs Snakemake.
+ENVIRONMENT = f"{workflow.basedir}/workflow/envs/orthograd.yaml"
 
 DATA = "results/data/{dataset}"
 RESULTS = f"results/{PROFILE.profile}"
