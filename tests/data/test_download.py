@@ -118,6 +118,13 @@ class TestHttp:
             download(make_dataset(http(server)), tmp_path, None, FAST)
         assert server.requests.count("/alpha.gz") == 1 + FAST.retries
 
+    def test_server_that_asks_for_a_long_pause_does_not_get_it(self, server: Server, tmp_path: Path) -> None:
+        for name in CONTENT:
+            server.serve(f"/{name}.gz", body(b"", status=503, retry_after=60), body(zipped(name)))
+        with Stopwatch() as watch:
+            download(make_dataset(http(server)), tmp_path, None, FAST)
+        assert watch.seconds < 10
+
     def test_stalling_server_is_cut_and_not_asked_again(self, server: Server, tmp_path: Path) -> None:
         for name in CONTENT:
             server.serve(f"/{name}.gz", server.stall(zipped(name)))
@@ -394,7 +401,7 @@ class TestDebian:
         limits = replace(FAST, package_index=0.5)
         with (
             Stopwatch() as watch,
-            pytest.raises(DownloadError, match=r"`apt-get update` took longer than 0\.5 s"),
+            pytest.raises(DownloadError, match=r"apt-get update` took longer than 0\.5"),
         ):
             download(dataset, tmp_path / "out", None, limits)
         assert watch.seconds < 1.5
@@ -417,8 +424,8 @@ def test_when_all_sources_fail_each_reason_and_the_mends_are_listed(
         f"  - http: beta: not found (looked for {server.url}/beta.gz)",
         "  - debian: the command `apt-get` is not on this machine (only Debian and its kin have it)",
         "What you can do, any one of:",
-        "  - put the files (plain, or gzipped as <name>.gz) into <folder>/toy/ and set the config key `mirror` "
-        "or the environment variable ORTHOGRAD_MIRROR to <folder>",
+        "  - put the files (plain, or gzipped as <name>.gz) into <folder>/toy/ and set the config key "
+        "`mirror` or the environment variable ORTHOGRAD_MIRROR to <folder>",
         f"  - give this machine access to {host}",
         "  - as root, `apt-get install dataset-toy`, and set ORTHOGRAD_MIRROR to /usr/share/datasets/toy",
         "Then run the same command again: files that arrived are kept.",

@@ -16,7 +16,7 @@ NO_DROPS = dict.fromkeys(
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """The published format: 0, 0, type code (8: unsigned byte), rank; the shape as big-endian int32; the bytes."""
+    """The published format: 0, 0, type (8: unsigned byte), rank; shape as big-endian int32; the bytes."""
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
     path.write_bytes(header + array.astype(np.uint8).tobytes())
 

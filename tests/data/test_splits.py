@@ -28,7 +28,7 @@ TENTH = RandomScenario(kind="random", fraction=0.1)
 
 
 def make_part(counts: list[int], rng: np.random.Generator) -> ImagePart:
-    """Random images (unique: 64 random bytes each) with `counts[c]` of class c, shuffled, from a file with gaps."""
+    """`counts[c]` random images (64 bytes, so unique) of each class c, shuffled, from a file with gaps."""
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     images = rng.integers(0, 256, (len(labels), 1, 8, 8), dtype=np.uint8)
     return ImagePart(torch.from_numpy(images), torch.from_numpy(labels), 3 * torch.arange(len(labels)) + 1)
@@ -228,31 +228,32 @@ class TestRetainSubset:
             retain_subset(split, size)
 
 
-def test_streams_of_a_seed_are_distinct_and_stable() -> None:
-    draws = {stream: generator(5, stream).integers(0, 2**63, 4).tolist() for stream in Stream}
-    assert len({tuple(values) for values in draws.values()}) == len(Stream)
-    assert {tuple(generator(seed, Stream.FORGET).integers(0, 2**63, 4)) for seed in range(20)}.__len__() == 20
-    for stream, values in draws.items():
-        again = np.random.Generator(np.random.PCG64(np.random.SeedSequence([5, stream.value])))
-        assert again.integers(0, 2**63, 4).tolist() == values
-    assert [(stream.name, stream.value) for stream in Stream] == [
-        ("TRAIN_PART", 1),
-        ("TEST_PART", 2),
-        ("FORGET", 3),
-        ("RETAIN", 4),
-    ]
+def stream(seed: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, number])))
 
 
-def test_forget_set_and_retain_order_come_from_different_streams(
-    base: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another retain stream changes the retain order and nothing else."""
-    split = scenario_split(base, TENTH, seed=0)
-    streams = {Stream.FORGET: generator(0, Stream.FORGET), Stream.RETAIN: generator(99, Stream.RETAIN)}
-    monkeypatch.setattr("orthograd.data.splits.generator", lambda seed, stream: streams[stream])
-    other = scenario_split(base, TENTH, seed=0)
-    assert other["set"].tolist() == split["set"].tolist()
-    assert other["retain_order"].tolist() != split["retain_order"].tolist()
+def test_streams_of_all_seeds_and_purposes_are_distinct() -> None:
+    draws = {
+        tuple(generator(seed, purpose).integers(0, 2**63, 4)) for seed in range(20) for purpose in Stream
+    }
+    assert len(draws) == 20 * len(Stream)
+
+
+def test_each_purpose_draws_from_its_own_stream(dataset: ImageDataset) -> None:
+    """Streams 1 to 4 of the seed, in the documented order: a file that was written stays reproducible."""
+    labels = dataset.train.labels.numpy()
+    order = stratified_order(labels, stream(7, 1))
+    validation, train = order[:40], np.sort(order[40:160])
+    test = stratified_order(dataset.test.labels.numpy(), stream(7, 2))[:30]
+    forget = train[stratified_order(labels[train], stream(7, 3))[:12]]
+    pool = np.setdiff1d(train, forget)
+    retain = pool[stratified_order(labels[pool], stream(7, 4))]
+
+    split = scenario_split(base_split(dataset, SIZES, seed=7), TENTH, seed=7)
+    assert members(split, "validation") == {("train", row) for row in validation}
+    assert members(split, "test") == {("test", row) for row in test}
+    assert members(split, "forget") == {("train", row) for row in forget}
+    assert retain_subset(split, 108)["row"].tolist() == retain.tolist()
 
 
 class TestDisjoint:

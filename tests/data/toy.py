@@ -21,12 +21,16 @@ FAST = Limits(connect=0.5, read=0.5, backoff=0.01, package_index=5, package=5)
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
-def body(content: bytes, announced: int | None = None, status: int = 200) -> Answer:
+def body(
+    content: bytes, announced: int | None = None, status: int = 200, retry_after: int | None = None
+) -> Answer:
     """Answer with `content` while announcing another length, if one is given."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(content) if announced is None else announced))
+        if retry_after is not None:
+            handler.send_header("Retry-After", str(retry_after))
         handler.end_headers()
         handler.wfile.write(content)
 
