@@ -151,9 +151,8 @@ def scenario_split(base: pd.DataFrame, scenario: RandomScenario | ClassScenario,
             count = round(scenario.fraction * len(positions))
             if not 0 < count < len(positions):
                 raise ValueError(
-                    f"fraction = {scenario.fraction} of {len(positions)} training images makes "
-                    f"{count} to forget and {len(positions) - count} to retain; neither may be 0: change the fraction or the "
-                    "train size"
+                    f"fraction = {scenario.fraction} of {len(positions)} training images: {count} to forget, "
+                    f"{len(positions) - count} to retain, but neither may be 0: change fraction or train size"
                 )
             order = stratified_order(split["label"].to_numpy()[positions], generator(seed, Stream.FORGET))
             forget = np.zeros(len(split), dtype=bool)
@@ -208,10 +207,11 @@ def check_disjoint(split: pd.DataFrame) -> None:
         if not again.empty:
             first = again.iloc[0]
             same = again[(again[key] == first[key]).all(axis=1)]
+            names, values = " and ".join(key), ", ".join(map(str, first[key]))
+            sets = ", ".join(sorted(set(same["set"])))
             raise ValueError(
-                f"the same {' and '.join(key)} ({', '.join(map(str, first[key]))}) occurs "
-                f"{len(same)} times, in {', '.join(sorted(set(same['set'])))}: the sets are not disjoint; prepare "
-                "the data and make the split again"
+                f"the same {names} ({values}) occurs {len(same)} times, in {sets}: the sets are not "
+                "disjoint; prepare the data and make the split again"
             )
 
 
