@@ -39,10 +39,11 @@ class Experiment(BaseModel):
         reserved = {ORIGINAL, RETRAINED} & set(self.methods)
         if reserved:
             raise ValueError(
-                f"methods of experiment {self.id} lists {sorted(reserved)}; remove it, these rows are always shown"
+                f"methods of experiment {self.id} lists {sorted(reserved)}; "
+                "remove it, these rows are always shown"
             )
         if ORTHOGRAD not in self.methods:
             raise ValueError(
-                f"methods of experiment {self.id} lacks '{ORTHOGRAD}', to which every other is compared; add it"
+                f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
             )
         return self

@@ -1,4 +1,4 @@
-"""A small study with the structure and the shapes of a real one: 3 seeds, 2 retrained references, 4 methods."""
+"""A small study with the structure and shapes of a real one: 3 seeds, 2 retrained references, 4 methods."""
 
 from collections.abc import Callable, Sequence
 
