@@ -63,8 +63,8 @@ def cost(data: ExperimentData) -> Caption:
         data.experiment.title,
         _setting(data),
         "Wall-clock seconds of unlearning (of training in the rows Original and Retrained), peak memory "
-        "above the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the method "
-        f"(higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
+        "above the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the "
+        f"method (higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
     )
 
 
@@ -74,9 +74,10 @@ def tradeoff(data: ExperimentData) -> Caption:
         data.experiment.title,
         _setting(data),
         f"Test accuracy against forget accuracy, in percent. One marker a seed ({seeds_text(data.n)}); "
-        "hollow: the run did not reach its target. Faint lines: the way from the original model to the final one. "
-        f"Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, drawn "
-        "at least 4% of the axis wide and high. The axes span all final models; ways that leave them are cut.",
+        "hollow: the run did not reach its target. Faint lines: the way from the original model to the final "
+        f"one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, "
+        "drawn at least 4% of the axis wide and high. The axes span all final models; "
+        "ways that leave them are cut.",
     )
 
 
@@ -84,8 +85,8 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
         f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
-        "Dotted: the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy of all "
-        f"retrained models ({_references(data)})."
+        "Dotted: the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy "
+        f"of all retrained models ({_references(data)})."
     )
     if without_steps:
         methods = listing([method_label(method) for method in without_steps])

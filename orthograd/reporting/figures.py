@@ -114,7 +114,7 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
 
 
 def tradeoff(data: ExperimentData) -> RenderedFigure:
-    """Forget accuracy against test accuracy: every seed of every method, the retrained models as target zone."""
+    """Forget against test accuracy: every seed of every method, the retrained models as target zone."""
     styles = method_styles(data.report_methods)
     models = data.experiment.models
     with mpl.rc_context(RC):

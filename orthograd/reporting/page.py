@@ -122,9 +122,9 @@ GLOSSARY = (
     Term(
         "UIS, random forgetting",
         "½ (|O_t − U_t| + |O_t − U_u|) / O_t",
-        "Unlearning impact score, lower is better; t: test accuracy, u: accuracy on the forget set. It rewards "
-        "test accuracy that stays and forget accuracy that falls to it, not likeness to a retrained model: read "
-        "it beside the gap.",
+        "Unlearning impact score, lower is better; t: test accuracy, u: accuracy on the forget set. It "
+        "rewards test accuracy that stays and forget accuracy that falls to it, not likeness to a retrained "
+        "model: read it beside the gap.",
     ),
     Term(
         "UIS, class forgetting",
@@ -134,8 +134,8 @@ GLOSSARY = (
     Term(
         "|Δ|",
         "|A − mean of A over the retrained references of the seed|",
-        "Distance of an accuracy A to retraining, in percentage points. For a retrained model: to the mean of "
-        "the other references of its seed.",
+        "Distance of an accuracy A to retraining, in percentage points. For a retrained model: to the "
+        "mean of the other references of its seed.",
     ),
     Term(
         "Gap",
@@ -180,8 +180,8 @@ def stop_rule_text(rule: StopRule, data: ExperimentData) -> str:
     values = f"{low}%" if low == high else f"{low}% to {high}%, depending on the seed"
     steps = "step" if rule.check_every == 1 else f"{rule.check_every} steps"
     return (
-        f"Every {steps} the accuracy on the forget set is measured; the run stops at the first check at which "
-        f"it is at or below the target, {rule.target} ({values}). A run that has not got there after "
+        f"Every {steps} the accuracy on the forget set is measured; the run stops at the first check at "
+        f"which it is at or below the target, {rule.target} ({values}). A run that has not got there after "
         f"{rule.max_steps:,} steps counts as 'target not reached', and its method is not ranked."
     )
 
