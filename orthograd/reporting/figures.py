@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -30,7 +31,7 @@ FIGURE_NAMES = ("tradeoff", "trajectories")
 PAGE_WIDTH = 6.75
 """Inches: the text width of a page; fonts are sized for it."""
 
-RC: Any = {  # Any: matplotlib types the keys as one long Literal
+RC: dict[str, Any] = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
     "font.family": ["DejaVu Sans"],  # ships with matplotlib, so no machine falls back to another face
@@ -48,6 +49,9 @@ RC: Any = {  # Any: matplotlib types the keys as one long Literal
     "savefig.dpi": 200,
     "figure.dpi": 200,
 }
+
+# From matplotlib's own defaults, so that the settings of a user do not change the figures.
+_STYLE: Any = ["default", RC]
 
 # Pink and yellow of the palette are too faint for lines; grey is for the retrained models.
 _COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind").as_hex()) if i not in (6, 7, 8)]
@@ -117,7 +121,7 @@ def tradeoff(data: ExperimentData) -> RenderedFigure:
     """Forget against test accuracy: every seed of every method, the retrained models as target zone."""
     styles = method_styles(data.report_methods)
     models = data.experiment.models
-    with mpl.rc_context(RC):
+    with mpl.style.context(_STYLE):
         handles = [
             Line2D([], [], marker="*", ms=11, ls="", color=_INK, label="Original"),
             Line2D([], [], marker="x", ms=5, ls="", color="0.25", label="Retrained"),
@@ -224,7 +228,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
         "accuracy_validation": ("Validation", _COLOURS[0], _DASHES[1]),
         "accuracy_test": ("Test", _COLOURS[2], _DASHES[3]),
     }
-    with mpl.rc_context(RC):
+    with mpl.style.context(_STYLE):
         columns = min(4, len(panels))
         lines = math.ceil(len(panels) / columns)
         width = max(PAGE_WIDTH * columns / 4, 3.4)

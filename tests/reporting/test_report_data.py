@@ -105,6 +105,7 @@ def test_scenario_of_two_kinds_is_an_error(frames):
         ({"methods": ["ft", "neggrad"]}, "lacks 'orthograd'"),
         ({"methods": ["orthograd", "retrained"]}, "remove it"),
         ({"methods": ["orthograd", "ft", "ft"]}, "twice"),
+        ({"methods": ["orthograd"]}, "methods"),
         ({"models": []}, "models"),
         ({"id": "../x"}, "id"),
         ({"retain_size": 0}, "retain_size"),
