@@ -225,7 +225,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
     several = len(data.experiment.models) > 1
     curves = {
         "accuracy_forget": ("Forget", _COLOURS[3], _DASHES[0]),
-        "accuracy_validation": ("Validation", _COLOURS[0], _DASHES[1]),
+        "accuracy_validation": ("Validation", _COLOURS[4], _DASHES[1]),
         "accuracy_test": ("Test", _COLOURS[2], _DASHES[3]),
     }
     with mpl.style.context(_STYLE):
