@@ -15,27 +15,16 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Caption:
-    """``setting`` is shared by all tables and figures of an experiment, ``notes`` belongs to one of them."""
+    """Title and setting are shared by all tables and figures of an experiment, ``notes`` belongs to one."""
 
+    title: str
     setting: str
     notes: str
 
     @property
     def text(self) -> str:
         """The whole caption, for a file that stands alone."""
-        return f"{self.setting} {self.notes}"
-
-
-def setting(data: ExperimentData) -> str:
-    """Dataset, models, scenario, size of the retain subset, substitutions."""
-    experiment = data.experiment
-    text = (
-        f"{experiment.title}. Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario "
-        f"{experiment.scenario}: {_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
-    )
-    if experiment.substitutions:
-        text += f" Substitutions: {'; '.join(experiment.substitutions)}."
-    return text
+        return f"{self.title}. {self.setting} {self.notes}"
 
 
 def accuracy(data: ExperimentData) -> Caption:
@@ -46,58 +35,63 @@ def accuracy(data: ExperimentData) -> Caption:
         else "the row Retrained has none, since a noise floor needs two references a seed"
     )
     return Caption(
-        setting(data),
+        data.experiment.title,
+        _setting(data),
         "Accuracy in percent; UIS is a ratio (lower is better). |Δ|: distance of an accuracy to that of the "
         "retrained models, in percentage points (lower is better); gap: mean of |Δ| over forget, retain and "
-        f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by mean "
-        "gap, among the methods that reached the target in every seed; others are not ranked (–). Elsewhere – "
-        f"means not defined. {_claims(data, 'smallest mean gap among the ranked methods')}",
+        f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by "
+        "mean gap, among the methods that reached the target in every seed; others are not ranked (–). "
+        f"Elsewhere – means not defined. {_claims(data, 'smallest mean gap among the ranked methods')}",
     )
 
 
 def paired(data: ExperimentData) -> Caption:
     """Caption of the table of paired differences."""
     return Caption(
-        setting(data),
-        "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, UIS "
-        "as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain and test accuracy. "
-        f"{_spread(data)} Both reached: seeds in which both methods reached the target; in the others they are "
-        f"compared at unequal forgetting. {_claims(data, 'the interval excludes 0')}",
+        data.experiment.title,
+        _setting(data),
+        "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, "
+        "UIS as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain and test accuracy. "
+        f"{_spread(data)} Both reached: seeds in which both methods reached the target; in the others they "
+        f"are compared at unequal forgetting. {_claims(data, 'the interval excludes 0')}",
     )
 
 
 def cost(data: ExperimentData) -> Caption:
     """Caption of the cost table."""
     return Caption(
-        setting(data),
-        "Wall-clock seconds of unlearning (of training in the rows Original and Retrained), peak memory above "
-        "the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the method "
-        f"(higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
+        data.experiment.title,
+        _setting(data),
+        "Wall-clock seconds of unlearning (of training in the rows Original and Retrained), peak memory "
+        "above the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the "
+        f"method (higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
     )
 
 
 def tradeoff(data: ExperimentData) -> Caption:
     """Caption of the trade-off figure."""
     return Caption(
-        setting(data),
-        f"Test accuracy against forget accuracy, in percent. One marker a seed ({seeds_text(data.n)}); hollow: "
-        "the run did not reach its target. Faint lines: the way from the original model to the final one. "
-        f"Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, drawn at "
-        "least 4% of the axis wide and high. The axes span all final models; ways that leave them are cut.",
+        data.experiment.title,
+        _setting(data),
+        f"Test accuracy against forget accuracy, in percent. One marker a seed ({seeds_text(data.n)}); "
+        "hollow: the run did not reach its target. Faint lines: the way from the original model to the final "
+        f"one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, "
+        "drawn at least 4% of the axis wide and high. The axes span all final models; "
+        "ways that leave them are cut.",
     )
 
 
 def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
-        f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). Dotted: "
-        "the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy of all "
-        f"retrained models ({_references(data)})."
+        f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
+        "Dotted: the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy "
+        f"of all retrained models ({_references(data)})."
     )
     if without_steps:
         methods = listing([method_label(method) for method in without_steps])
         notes += f" No panel, as there are no steps to show: {methods}."
-    return Caption(setting(data), notes)
+    return Caption(data.experiment.title, _setting(data), notes)
 
 
 def _references(data: ExperimentData) -> str:
@@ -119,3 +113,14 @@ def _claims(data: ExperimentData, bold: str | None) -> str:
     if data.n < MIN_SEEDS_FOR_CLAIMS or bold is None:
         return f"{significance_text(data.n)}; nothing is set in bold."
     return f"{significance_text(data.n)}. Bold: {bold}."
+
+
+def _setting(data: ExperimentData) -> str:
+    experiment = data.experiment
+    text = (
+        f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario {experiment.scenario}: "
+        f"{_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
+    )
+    if experiment.substitutions:
+        text += f" Substitutions: {'; '.join(experiment.substitutions)}."
+    return text

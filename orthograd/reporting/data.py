@@ -1,8 +1,8 @@
 """Reading the tidy tables of runs, checking them, and selecting what one experiment shows.
 
 One row is one run. Accuracies are fractions, times seconds, memory bytes. The columns `diff_*` are signed:
-accuracy minus the mean over the retrained references of the same seed; for a retrained row, minus the mean of the
-*other* replicates of its seed, so that these rows measure the noise floor of the comparison.
+accuracy minus the mean over the retrained references of the same seed; for a retrained row, minus the mean
+of the *other* replicates of its seed, so that these rows measure the noise floor of the comparison.
 """
 
 from dataclasses import dataclass
@@ -51,8 +51,8 @@ class ReportError(ValueError):
 class ExperimentData:
     """The runs of one experiment: a complete grid of models × methods × seeds.
 
-    Beside the columns of the input, ``runs`` has ``gap_forget``, ``gap_retain`` and ``gap_test``, the absolute
-    values of ``diff_*`` (fractions).
+    Beside the columns of the input, ``runs`` has ``gap_forget``, ``gap_retain`` and ``gap_test``, the
+    absolute values of ``diff_*`` (fractions).
     """
 
     experiment: Experiment
@@ -107,7 +107,7 @@ class ReportData:
         if steps_but_no_verdict.any():
             raise ReportError(
                 f"runs: target_reached is empty for {_first(runs[steps_but_no_verdict])}; "
-                "run that unlearning step again, every unlearned model must say whether its target was reached"
+                "run that unlearning step again, every run must say whether it reached its target"
             )
         no_gap = runs["gap"].isna() & ~runs["method"].isin(REFERENCES)
         if no_gap.any():

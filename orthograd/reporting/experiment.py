@@ -26,7 +26,7 @@ class Experiment(BaseModel):
     models: list[str] = Field(min_length=1, description="Values of the column `model`, in table order")
     scenario: str = Field(min_length=1, description="Value of the column `scenario`")
     retain_size: int = Field(ge=1, description="Samples in the retain subset")
-    methods: list[str] = Field(min_length=1, description="Unlearning methods, in table order")
+    methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
@@ -39,10 +39,11 @@ class Experiment(BaseModel):
         reserved = {ORIGINAL, RETRAINED} & set(self.methods)
         if reserved:
             raise ValueError(
-                f"methods of experiment {self.id} lists {sorted(reserved)}; remove it, these rows are always shown"
+                f"methods of experiment {self.id} lists {sorted(reserved)}; "
+                "remove it, these rows are always shown"
             )
         if ORTHOGRAD not in self.methods:
             raise ValueError(
-                f"methods of experiment {self.id} lacks '{ORTHOGRAD}', to which every other is compared; add it"
+                f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
             )
         return self

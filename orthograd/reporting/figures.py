@@ -4,11 +4,13 @@ Figures are built without pyplot's state, on the Agg canvas: nothing opens a dis
 """
 
 import io
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -48,6 +50,9 @@ RC: dict[str, Any] = {
     "figure.dpi": 200,
 }
 
+# From matplotlib's own defaults, so that the settings of a user do not change the figures.
+_STYLE: Any = ["default", RC]
+
 # Pink and yellow of the palette are too faint for lines; grey is for the retrained models.
 _COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind").as_hex()) if i not in (6, 7, 8)]
 _MARKERS = ["o", "s", "^", "D", "v", "P", "p", "<", "X", ">", "h", "d", (4, 1, 45)]
@@ -69,9 +74,9 @@ class MethodStyle:
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     """One style for each method; no two methods share colour and marker.
 
-    A method of ``METHOD_LABELS`` has a style that never changes; others take the next free ones in the order of
-    their names. 7 colours and 13 markers have no common divisor, so the first 91 styles are distinct, and any 13 in a
-    row differ in their markers (readable in grey).
+    A method of ``METHOD_LABELS`` has a style that never changes; others take the next free ones in the
+    order of their names. 7 colours and 13 markers have no common divisor, so the first 91 styles are
+    distinct, and any 13 in a row differ in their markers (readable in grey).
 
     Raises:
         ReportError: there are more methods than distinct styles.
@@ -81,7 +86,8 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     distinct = len(_COLOURS) * len(_MARKERS)
     if len(names) > distinct:
         raise ReportError(
-            f"{len(names)} methods, but only {distinct} distinct styles; split the report, or add markers to figures.py"
+            f"{len(names)} methods, but only {distinct} distinct styles; "
+            "split the report, or add markers to figures.py"
         )
     return {
         name: MethodStyle(
@@ -105,47 +111,53 @@ class RenderedFigure:
     png: bytes
 
 
+def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
+    """The caption of each figure by its name, without drawing it."""
+    _, without_steps = _panels_of(data)
+    return {"tradeoff": captions.tradeoff(data), "trajectories": captions.trajectories(data, without_steps)}
+
+
 def tradeoff(data: ExperimentData) -> RenderedFigure:
-    """Forget accuracy against test accuracy: every seed of every method, with the retrained models as target zone."""
+    """Forget against test accuracy: every seed of every method, the retrained models as target zone."""
     styles = method_styles(data.report_methods)
     models = data.experiment.models
-    with mpl.rc_context(RC):
-        columns = min(2, len(models))
-        lines = -(-len(models) // columns)
-        width = PAGE_WIDTH if columns > 1 else 5.4
-        figure, axes = _panels(lines, columns, len(models), width, 3.5 * lines)
-        for ax, model in zip(axes, models, strict=True):
-            _tradeoff_panel(ax, data, model, styles)
-            if len(models) > 1:
-                ax.set_title(model)
+    with mpl.style.context(_STYLE):
         handles = [
             Line2D([], [], marker="*", ms=11, ls="", color=_INK, label="Original"),
             Line2D([], [], marker="x", ms=5, ls="", color="0.25", label="Retrained"),
             Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, range"),
-            *(
-                Line2D(
-                    [],
-                    [],
-                    marker=s.marker,
-                    ms=6,
-                    color=s.colour,
-                    ls=s.dashes,
-                    lw=1,
-                    mec="white",
-                    label=s.label,
-                )
-                for s in (styles[method] for method in data.experiment.methods)
-            ),
+            *(_handle(styles[method]) for method in data.experiment.methods),
         ]
         if not data.runs["target_reached"].fillna(True).all():
             handles.append(
                 Line2D([], [], marker="o", ms=6, ls="", mfc="white", mec=_INK, label="Target not reached")
             )
-        if columns > 1:
-            figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-        else:
-            figure.legend(handles=handles, loc="outside right upper", frameon=False)
-        return _rendered(figure, data, "tradeoff", captions.tradeoff(data))
+        columns = min(2, len(models))
+        lines = math.ceil(len(models) / columns)
+        legend_columns = columns + 2
+        legend_height = 0.2 * math.ceil(len(handles) / legend_columns)
+        width, height = (4.8, 3.3) if columns == 1 else (PAGE_WIDTH, 3.0)
+        figure, axes = _panels(lines, columns, len(models), width, height * lines + legend_height)
+        for ax, model in zip(axes, models, strict=True):
+            _tradeoff_panel(ax, data, model, styles)
+            if len(models) > 1:
+                ax.set_title(model)
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, frameon=False)
+        return _rendered(figure, data, "tradeoff")
+
+
+def _handle(style: MethodStyle) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        marker=style.marker,
+        ms=6,
+        color=style.colour,
+        ls=style.dashes,
+        lw=1,
+        mec="white",
+        label=style.label,
+    )
 
 
 def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str, MethodStyle]) -> None:
@@ -167,22 +179,36 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
                 alpha=0.45,
                 zorder=2,
             )
-        for row in rows_of(runs, model, method).sort_values("seed").itertuples():
+        final = rows_of(runs, model, method)
+        for forget, test, reached in zip(
+            final["accuracy_forget"], final["accuracy_test"], final["target_reached"], strict=True
+        ):
             ax.plot(
-                100 * row.accuracy_forget,
-                100 * row.accuracy_test,
+                100 * forget,
+                100 * test,
                 marker=style.marker,
                 ms=6.5,
-                mfc=style.colour if row.target_reached else "white",
-                mec="white" if row.target_reached else style.colour,
-                mew=0.6 if row.target_reached else 1.3,
+                mfc=style.colour if reached else "white",
+                mec="white" if reached else style.colour,
+                mew=0.6 if reached else 1.3,
                 ls="",
                 zorder=4,
                 clip_on=False,
             )
     original = runs["method"] == ORIGINAL
     ax.plot(x[zone], y[zone], marker="x", ms=5, mew=1.1, ls="", color="0.25", zorder=5, clip_on=False)
-    ax.plot(x[original], y[original], marker="*", ms=11, ls="", color=_INK, mec="white", mew=0.6, zorder=3)
+    ax.plot(
+        x[original],
+        y[original],
+        marker="*",
+        ms=11,
+        ls="",
+        color=_INK,
+        mec="white",
+        mew=0.6,
+        zorder=3,
+        clip_on=False,
+    )
     ax.set(xlim=x_limits, ylim=y_limits, xlabel="Forget accuracy (%)", ylabel="Test accuracy (%)")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
@@ -193,18 +219,18 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
     """Forget, validation and test accuracy against the step: one panel a method, one thin line a seed.
 
     Raises:
-        ReportError: no method has a trajectory, or a trajectory does not start with the original model (step 0).
+        ReportError: no method has a trajectory, or one does not start with the original model (step 0).
     """
-    panels, without_steps = _panels_of(data)
+    panels, _ = _panels_of(data)
     several = len(data.experiment.models) > 1
     curves = {
         "accuracy_forget": ("Forget", _COLOURS[3], _DASHES[0]),
-        "accuracy_validation": ("Validation", _COLOURS[0], _DASHES[1]),
+        "accuracy_validation": ("Validation", _COLOURS[4], _DASHES[1]),
         "accuracy_test": ("Test", _COLOURS[2], _DASHES[3]),
     }
-    with mpl.rc_context(RC):
+    with mpl.style.context(_STYLE):
         columns = min(4, len(panels))
-        lines = -(-len(panels) // columns)
+        lines = math.ceil(len(panels) / columns)
         width = max(PAGE_WIDTH * columns / 4, 3.4)
         figure, axes = _panels(lines, columns, len(panels), width, 0.7 + 1.95 * lines)
         shown = 100 * pd.concat(
@@ -237,7 +263,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
         ]
         ncols = len(handles) if columns == 4 else 3
         figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False)
-        return _rendered(figure, data, "trajectories", captions.trajectories(data, without_steps))
+        return _rendered(figure, data, "trajectories")
 
 
 def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]], list[str]]:
@@ -298,9 +324,11 @@ def _target_zone(
     )
 
 
-def _rendered(figure: Figure, data: ExperimentData, name: str, caption: captions.Caption) -> RenderedFigure:
+def _rendered(figure: Figure, data: ExperimentData, name: str) -> RenderedFigure:
     svg, png = io.BytesIO(), io.BytesIO()
     # No date and no version in the files: the same figure has the same bytes.
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", metadata={"Software": None})
-    return RenderedFigure(data.experiment.id, name, caption, svg.getvalue(), png.getvalue())
+    return RenderedFigure(
+        data.experiment.id, name, figure_captions(data)[name], svg.getvalue(), png.getvalue()
+    )

@@ -1,5 +1,6 @@
 """Who came closest to the retrained models, said as it came out."""
 
+import math
 from dataclasses import dataclass
 
 from orthograd.reporting.data import ExperimentData, rows_of
@@ -12,8 +13,8 @@ from orthograd.reporting.text import estimate, listing, method_label, seeds_text
 class Standing:
     """Where one method stands: gap to the retrained models (fraction), and seeds that reached the target.
 
-    ``rank`` is 1 for the smallest mean gap, equal gaps share the better rank; None (not ranked) unless the target
-    was reached in every seed.
+    ``rank`` is 1 for the smallest mean gap, equal gaps share the better rank; None (not ranked) unless the
+    target was reached in every seed.
     """
 
     method: str
@@ -47,7 +48,7 @@ def significance_text(n: int) -> str:
 
 
 def verdict(data: ExperimentData, model: str) -> str:
-    """One or more sentences: the winner by gap to retrained, where OrthoGrad stands, and what n allows to claim."""
+    """A few sentences: the winner by gap to retrained, where OrthoGrad stands, and what n allows to claim."""
     table = standings(data, model)
     ranked = sorted((s for s in table if s.rank is not None), key=lambda s: s.rank or 0)
     unranked = [s for s in table if s.rank is None]
@@ -70,7 +71,7 @@ def verdict(data: ExperimentData, model: str) -> str:
         if data.n >= MIN_SEEDS_FOR_CLAIMS and len(winners) == 1 and len(ranked) > 1:
             sentences.append(_against_runner_up(data, model, winners[0].method, ranked[1].method))
     floor = summarise(rows_of(data.runs, model, RETRAINED), "gap")
-    if floor.mean == floor.mean:
+    if not math.isnan(floor.mean):
         sentences.append(f"Retrained models differ from each other by {_points(floor)}, the noise floor.")
     if unranked:
         counts = [f"{method_label(s.method)} ({s.reached} of {data.n} seeds)" for s in unranked]

@@ -1,7 +1,7 @@
 """Means with t-intervals over seeds, and paired differences between methods.
 
-A seed is the unit of replication: split + original model + unlearning run. Retrained references that share a seed
-are not independent of each other, so they are averaged within it first.
+A seed is the unit of replication: split + original model + unlearning run. Retrained references that share
+a seed are not independent of each other, so they are averaged within it first.
 """
 
 import math
@@ -37,7 +37,7 @@ class Interval:
 
 
 def interval(values: Iterable[float]) -> Interval:
-    """Mean and t-interval of one value a seed: half-width = t(0.975, n−1) · s / √n, s with n−1 in the denominator.
+    """Mean and t-interval of one value a seed: half-width = t(0.975, n−1) · s / √n, s with divisor n−1.
 
     A NaN among the values is not dropped: mean and half-width become NaN.
 
@@ -56,7 +56,7 @@ def interval(values: Iterable[float]) -> Interval:
 
 
 def per_seed(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """One value a seed (index: seed, ascending): the mean over the replicates of that seed; NaN if one is NaN."""
+    """One value a seed (index: seed, ascending): the mean over its replicates, NaN if one of them is NaN."""
     return rows.groupby("seed")[metric].agg(lambda values: values.mean(skipna=False))
 
 

@@ -87,7 +87,7 @@ class Table:
 
 
 def accuracy_table(data: ExperimentData) -> Table:
-    """Original, retrained and every method: accuracies, UIS, gap to retrained, steps, target reached, rank."""
+    """Original, retrained and every method: accuracies, UIS, gap to retrained, steps, target, rank."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
     shown = [
         Metric("accuracy_forget", "Forget", 100, 1),
@@ -96,7 +96,7 @@ def accuracy_table(data: ExperimentData) -> Table:
         *(forgotten if data.kind == "class" else []),
         Metric("uis", "UIS", 1, 3),
         Metric("gap", "Gap", 100, 2),
-        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 2) for name in GAP_SETS),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1) for name in GAP_SETS),
         Metric("steps", "Steps", 1, 1),
     ]
     # The sign of the distance is in the accuracies already; the file carries it with its own interval.
@@ -141,7 +141,7 @@ def paired_table(data: ExperimentData) -> Table:
         *(forgotten if data.kind == "class" else []),
         Metric("uis", "UIS", 1, 3),
         Metric("gap", "Gap", 100, 2),
-        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 2) for name in GAP_SETS),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1) for name in GAP_SETS),
     ]
     raw: list[dict[str, object]] = []
     rows: list[tuple[Cell, ...]] = []

@@ -1,0 +1,321 @@
+"""The page of a report: one HTML file that loads nothing from elsewhere and says how its numbers came about.
+
+The files of tables and figures lie in `tables/` and `figures/` beside the page, where `write` puts them; the
+page embeds the figures as SVG and links to every file.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
+from orthograd.reporting.experiment import RETRAINED, Experiment
+from orthograd.reporting.figures import FIGURE_NAMES, figure_captions
+from orthograd.reporting.ranking import verdict
+from orthograd.reporting.tables import TABLES, Table
+from orthograd.reporting.text import listing, method_label, number
+from orthograd.reporting.write import FIGURE_FORMATS, TABLE_FORMATS, figure_path, table_path
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One input file: its name, where it came from, its SHA-256 in hexadecimal."""
+
+    name: str
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the numbers depend on beside the data."""
+
+    profile: str
+    commit: str
+    dirty: bool
+    """Whether the working tree differed from the commit."""
+    config: str
+    """The validated configuration as YAML text."""
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    data_files: Sequence[DataFile]
+    threads: int
+    """Threads of torch within one job."""
+    seconds: float
+    """Computing time of all jobs together."""
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When an unlearning run stops: the first check at which forget accuracy is at or below the target."""
+
+    target: str
+    """What the target is, in words, for example 'the original model's accuracy on the validation set'."""
+    check_every: int
+    """Steps between two checks."""
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class ExperimentNotes:
+    """One experiment of the page and how it was made."""
+
+    experiment: Experiment
+    commands: Sequence[str]
+    split_sizes: Mapping[str, int]
+    """Samples in each part of the data."""
+    stop_rule: StopRule
+
+
+@dataclass(frozen=True)
+class ExperimentState:
+    """Where an experiment of the paper stands in this project."""
+
+    id: str
+    experiment: str
+    state: str
+
+
+@dataclass(frozen=True, eq=False)
+class PageContext:
+    """All that the page shows."""
+
+    title: str
+    data: ReportData
+    experiments: Sequence[ExperimentNotes]
+    conditions: Conditions
+    states: Sequence[ExperimentState]
+
+
+@dataclass(frozen=True)
+class Term:
+    """An entry of the glossary."""
+
+    term: str
+    formula: str
+    meaning: str
+
+
+GLOSSARY = (
+    Term("Original, O", "", "The model trained on all training data, the forget set included."),
+    Term(
+        "Retrained",
+        "",
+        "A model trained from scratch without the forget set: the reference to come close to.",
+    ),
+    Term("Unlearned, U", "", "The original model after an unlearning method ran on it."),
+    Term("Seed", "", "One split of the data, one original model and one unlearning run for each method."),
+    Term(
+        "Forget, retain, test",
+        "",
+        "Accuracy on the samples to forget, on the rest of the training data, on test data.",
+    ),
+    Term(
+        "Test, forgotten class",
+        "",
+        "Class forgetting only: accuracy on the test samples of the forgotten class.",
+    ),
+    Term(
+        "UIS, random forgetting",
+        "½ (|O_t − U_t| + |O_t − U_u|) / O_t",
+        "Unlearning impact score, lower is better; t: test accuracy, u: accuracy on the forget set. It "
+        "rewards test accuracy that stays and forget accuracy that falls to it, not likeness to a retrained "
+        "model: read it beside the gap.",
+    ),
+    Term(
+        "UIS, class forgetting",
+        "½ (|O_t − U_t| + U_u) / O_t",
+        "The same, with no accuracy left on the forget set.",
+    ),
+    Term(
+        "|Δ|",
+        "|A − mean of A over the retrained references of the seed|",
+        "Distance of an accuracy A to retraining, in percentage points. For a retrained model: to the "
+        "mean of the other references of its seed.",
+    ),
+    Term(
+        "Gap",
+        "⅓ (|Δ| forget + |Δ| retain + |Δ| test)",
+        "Distance to retraining over the three sets, lower is better.",
+    ),
+    Term(
+        "Noise floor",
+        "",
+        "The gap of retrained models among themselves: no method can be told from retraining below it.",
+    ),
+    Term(
+        "± (95% t-interval)",
+        "t(0.975, n − 1) · s / √n",
+        "Half-width of the interval for the mean over n seeds, s: standard deviation over the seeds. Bounded "
+        "scores and few seeds make it approximate.",
+    ),
+    Term("Steps", "", "Unlearning steps until the run stopped."),
+    Term("RTE", "t_retrain / t_method", "Run-time efficiency: how many times faster than retraining."),
+)
+
+
+def read_states(path: Path) -> tuple[ExperimentState, ...]:
+    """The states of the paper's experiments from a YAML list of mappings with keys id, experiment, state.
+
+    Raises:
+        ReportError: the file is not such a list.
+    """
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    keys = {"id", "experiment", "state"}
+    if not isinstance(entries, list) or any(not isinstance(e, dict) or set(e) != keys for e in entries):
+        raise ReportError(
+            f"{path}: expected a list of mappings with exactly the keys {sorted(keys)}; mend the file"
+        )
+    return tuple(ExperimentState(**{key: str(value) for key, value in entry.items()}) for entry in entries)
+
+
+def stop_rule_text(rule: StopRule, data: ExperimentData) -> str:
+    """The stop rule in words, with its numbers; the targets are those of the runs."""
+    targets = data.runs["target"].dropna()
+    low, high = number(100 * targets.min(), 1), number(100 * targets.max(), 1)
+    values = f"{low}%" if low == high else f"{low}% to {high}%, depending on the seed"
+    steps = "step" if rule.check_every == 1 else f"{rule.check_every} steps"
+    return (
+        f"Every {steps} the accuracy on the forget set is measured; the run stops at the first check at "
+        f"which it is at or below the target, {rule.target} ({values}). A run that has not got there after "
+        f"{rule.max_steps:,} steps counts as 'target not reached', and its method is not ranked."
+    )
+
+
+def duration(seconds: float) -> str:
+    """'1 h 2 min 3 s', without leading zero parts; rounded to whole seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((i for i, (value, _) in enumerate(parts) if value), 2)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first:])
+
+
+def render(context: PageContext, out: Path) -> Path:
+    """Write the page to ``out``; its tables and figures must lie beside it already.
+
+    Raises:
+        ReportError: a file of a table or figure is missing, or the results do not support the report.
+    """
+    selections = [(notes, context.data.select(notes.experiment)) for notes in context.experiments]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("orthograd.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("index.html.j2").render(
+        title=context.title,
+        summary=summary([data for _, data in selections]),
+        conditions=context.conditions,
+        commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
+        seeds=sorted({seed for _, data in selections for seed in data.seeds}),
+        total=duration(context.conditions.seconds),
+        sections=[_section(notes, data, out.parent) for notes, data in selections],
+        states=context.states,
+        glossary=GLOSSARY,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(html.encode())
+    return out
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The opening of the page: one sentence on what was run, and one finding a model and experiment."""
+
+    opening: str
+    findings: tuple[tuple[str, str, str], ...]
+    """(experiment id, title, verdict)"""
+
+
+def summary(selections: Sequence[ExperimentData]) -> Summary:
+    """What was run and what came out, from the data alone."""
+    methods = list(dict.fromkeys(method for s in selections for method in s.experiment.methods))
+    unlearned = sum(int((~s.runs["method"].isin(REFERENCES)).sum()) for s in selections)
+    retrained = sum(int((s.runs["method"] == RETRAINED).sum()) for s in selections)
+    opening = (
+        f"{len(selections)} experiment{'' if len(selections) == 1 else 's'} compare"
+        f"{'s' if len(selections) == 1 else ''} {len(methods)} methods "
+        f"({listing([method_label(method) for method in methods])}) with models retrained from scratch: "
+        f"{unlearned} unlearning runs and {retrained} retrained references."
+    )
+    findings = []
+    for selection in selections:
+        several = len(selection.experiment.models) > 1
+        for model in selection.experiment.models:
+            title = selection.experiment.title + (f", {model}" if several else "")
+            findings.append((selection.experiment.id, title, verdict(selection, model)))
+    return Summary(opening, tuple(findings))
+
+
+@dataclass(frozen=True, eq=False)
+class _TableView:
+    title: str
+    table: Table
+    links: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _FigureView:
+    title: str
+    notes: str
+    source: str
+    links: Sequence[str]
+
+
+_TABLE_TITLES = {
+    "accuracy": "Accuracy and distance to retraining",
+    "paired": "OrthoGrad against each other method",
+    "cost": "Cost",
+}
+_FIGURE_TITLES = {"tradeoff": "Forgetting against test accuracy", "trajectories": "Trajectories"}
+
+
+def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict[str, object]:
+    tables = [make(data) for make in TABLES]
+    captions = figure_captions(data)
+    identifier = notes.experiment.id
+    return {
+        "experiment": notes.experiment,
+        "setting": tables[0].caption.setting,
+        "tables": [
+            _TableView(
+                _TABLE_TITLES[table.name],
+                table,
+                [_existing(folder, table_path(identifier, table.name, suffix)) for suffix in TABLE_FORMATS],
+            )
+            for table in tables
+        ],
+        "figures": [
+            _FigureView(
+                _FIGURE_TITLES[name],
+                captions[name].notes,
+                _embedded(folder / _existing(folder, figure_path(identifier, name, "svg"))),
+                [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS],
+            )
+            for name in FIGURE_NAMES
+        ],
+        "commands": notes.commands,
+        "split_sizes": notes.split_sizes,
+        "stop_rule": stop_rule_text(notes.stop_rule, data),
+    }
+
+
+def _existing(folder: Path, relative: str) -> str:
+    if not (folder / relative).is_file():
+        raise ReportError(
+            f"{folder / relative} is missing, to which the page links; write the tables and figures of every "
+            "experiment before the page (run `snakemake`)"
+        )
+    return relative
+
+
+def _embedded(svg: Path) -> str:
+    # As an image rather than inline, so that the ids inside two figures cannot clash.
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.read_bytes()).decode()}"

@@ -1,0 +1,315 @@
+"""Tables: numbers by hand, the same numbers in every format, ranking, and what few seeds do not allow."""
+
+import csv
+import io
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_study import METHODS, make_experiment, make_frames
+
+from orthograd.reporting.data import ReportData
+from orthograd.reporting.ranking import standings, verdict
+from orthograd.reporting.statistics import Interval
+from orthograd.reporting.tables import TABLES, accuracy_table, cost_table, escape_latex, paired_table
+from orthograd.reporting.text import METHOD_LABELS, estimate, listing, method_label, number
+
+
+def _row(table, **values):
+    frame = table.frame
+    for key, value in values.items():
+        frame = frame[frame[key] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_accuracy_numbers_by_hand(report_data):
+    data = report_data.select(make_experiment())
+    row = _row(accuracy_table(data), method="orthograd")
+    x = data.runs.loc[data.runs["method"] == "orthograd", "accuracy_test"].to_numpy()
+    assert row["accuracy_test_mean"] == pytest.approx(x.sum() / 3, rel=1e-12)
+    spread = math.sqrt(((x - x.mean()) ** 2).sum() / 2)
+    assert row["accuracy_test_half_width"] == pytest.approx(4.302652729911 * spread / math.sqrt(3), rel=1e-9)
+    assert (row["n"], row["target_reached"]) == (3, 3)
+
+
+def test_rows_and_columns(report_data):
+    random = accuracy_table(report_data.select(make_experiment("random")))
+    by_class = accuracy_table(report_data.select(make_experiment("class")))
+    assert list(random.frame["method"]) == ["original", "retrained", *METHODS]
+    assert [row[0].text for row in random.rows] == [
+        "Original",
+        "Retrained",
+        "OrthoGrad",
+        "FT",
+        "NegGrad",
+        "NegGrad+",
+    ]
+    assert "Test, forgotten class" not in random.header
+    assert "Test, forgotten class" in by_class.header
+
+
+def test_a_method_that_never_reached_the_target_is_not_ranked(report_data):
+    table = accuracy_table(report_data.select(make_experiment()))
+    ft = _row(table, method="ft")
+    assert ft["target_reached"] == 0
+    assert pd.isna(ft["rank"])
+    shown = {row[0].text: [cell.text for cell in row] for row in table.rows}
+    assert shown["FT"][-2:] == ["0/3", "–"]
+    assert shown["Original"][-2:] == ["–", "–"]
+    ranked = table.frame.dropna(subset="rank").sort_values("rank")
+    assert list(ranked["rank"]) == [1, 2, 3]
+    assert ranked["gap_mean"].is_monotonic_increasing
+
+
+def test_retrained_row_is_the_noise_floor(report_data):
+    data = report_data.select(make_experiment())
+    row = _row(accuracy_table(data), method="retrained")
+    runs = data.runs[data.runs["method"] == "retrained"]
+    pairs = runs.pivot(index="seed", columns="replicate", values="accuracy_test")
+    assert row["gap_test_mean"] == pytest.approx((pairs[0] - pairs[1]).abs().mean(), rel=1e-12)
+    # Signed leave-one-out differences cancel within a seed: the floor must be read from |Δ|.
+    assert row["diff_test_mean"] == pytest.approx(0, abs=1e-12)
+
+
+def test_paired_numbers_by_hand(report_data):
+    data = report_data.select(make_experiment())
+    table = paired_table(data)
+    runs = data.runs.set_index(["method", "seed"])["accuracy_test"]
+    d = [runs["orthograd", seed] - runs["neggrad", seed] for seed in (0, 1, 2)]
+    row = _row(table, minus="neggrad")
+    assert row["accuracy_test_mean"] == pytest.approx(sum(d) / 3, rel=1e-12)
+    spread = math.sqrt(sum((x - sum(d) / 3) ** 2 for x in d) / 2)
+    assert row["accuracy_test_half_width"] == pytest.approx(4.302652729911 * spread / math.sqrt(3), rel=1e-9)
+    assert list(table.frame["minus"]) == ["ft", "neggrad", "neggrad_plus"]
+    assert _row(table, minus="ft")["both_reached"] == 0
+    assert _row(table, minus="neggrad")["both_reached"] == 3
+
+
+def test_cost_is_shown_in_mebibytes_and_stored_in_bytes(report_data):
+    table = cost_table(report_data.select(make_experiment()))
+    row = _row(table, method="orthograd")
+    assert row["peak_bytes_mean"] == 180 * 2**20 + 1000
+    assert table.rows[2][table.header.index("Peak MiB")].text.startswith("180.0 ± ")
+
+
+SCALES = {"UIS": 1, "Steps": 1, "Seconds": 1, "Peak MiB": 2**-20, "Samples forward": 1, "RTE": 1}
+KEYS = {
+    "Forget": "accuracy_forget",
+    "Retain": "accuracy_retain",
+    "Test": "accuracy_test",
+    "Test, forgotten class": "accuracy_test_forgotten",
+    "UIS": "uis",
+    "Gap": "gap",
+    "|Δ| forget": "gap_forget",
+    "|Δ| retain": "gap_retain",
+    "|Δ| test": "gap_test",
+    "Steps": "steps",
+    "Seconds": "seconds",
+    "Peak MiB": "peak_bytes",
+    "Samples forward": "forward",
+    "Samples backward": "backward",
+    "RTE": "rte",
+}
+
+
+def _markdown(text):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    rows = [[re.sub(r"\\(.)", r"\1", cell.strip()).strip("*") for cell in row] for row in cells]
+    return rows[0], rows[2:]
+
+
+def _latex(text):
+    body = text.split("\\toprule\n")[1].split("\\bottomrule")[0]
+    lines = [line.removesuffix(" \\\\") for line in body.splitlines() if line != "\\midrule"]
+    symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "\\textbar{}": "|"}
+    rows = []
+    for line in lines:
+        for macro, symbol in symbols.items():
+            line = line.replace(macro, symbol)
+        rows.append([re.sub(r"\\textbf\{(.*)\}", r"\1", cell) for cell in line.split(" & ")])
+    return rows[0], rows[1:]
+
+
+def _numbers(text):
+    return [float(part.replace("−", "-").replace(",", "")) for part in text.split(" ± ")]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), tuple(range(6))])
+@pytest.mark.parametrize("kind", ["random", "class"])
+@pytest.mark.parametrize("make", TABLES)
+def test_markdown_and_latex_show_the_numbers_of_the_csv(make, kind, seeds):
+    table = make(ReportData.of_frames(*make_frames(seeds)).select(make_experiment(kind)))
+    stored = pd.read_csv(io.StringIO(table.to_csv()))
+    checked = 0
+    for header, rows in (_markdown(table.to_markdown()), _latex(table.to_latex())):
+        assert header == list(table.header)
+        assert len(rows) == len(stored)
+        for (_, raw), row in zip(stored.iterrows(), rows, strict=True):
+            for name, text in zip(header, row, strict=True):
+                if name not in KEYS:
+                    continue
+                mean, half_width = (raw[f"{KEYS[name]}_{part}"] for part in ("mean", "half_width"))
+                if text == "–":
+                    assert math.isnan(mean)
+                    continue
+                digits = len(text.split(" ± ")[0].partition(".")[2])
+                scale = SCALES.get(name, 1 if name == "Samples backward" else 100)
+                expected = [mean * scale, half_width * scale]
+                np.testing.assert_allclose(_numbers(text), expected, atol=0.5001 * 10**-digits)
+                checked += 1
+    assert checked > 2 * 3 * 5
+
+
+def test_csv_keeps_full_precision(report_data):
+    table = accuracy_table(report_data.select(make_experiment()))
+    stored = [float(row["gap_mean"]) for row in csv.DictReader(io.StringIO(table.to_csv()))]
+    np.testing.assert_array_equal(stored, table.frame["gap_mean"])
+
+
+@pytest.mark.parametrize("make", TABLES)
+def test_few_seeds_have_no_bold_and_say_so(make, report_data):
+    table = make(report_data.select(make_experiment()))
+    assert not any(cell.bold for row in table.rows for cell in row)
+    assert "n = 3 seeds: no significance claim; nothing is set in bold" in table.caption.text
+    assert "Substitutions: Fashion-MNIST in place of ImageNet." in table.caption.text
+    assert "95% t-interval over n = 3 seeds" in table.caption.text
+    assert "\\textbf" not in table.to_latex()
+
+
+def test_enough_seeds_have_bold_where_the_caption_says():
+    data = ReportData.of_frames(*make_frames(range(6))).select(make_experiment())
+    table = accuracy_table(data)
+    bold = [
+        (row[0].text, name)
+        for row in table.rows
+        for cell, name in zip(row, table.header, strict=True)
+        if cell.bold
+    ]
+    best = next(s.method for s in standings(data, "small_resnet") if s.rank == 1)
+    assert bold == [(method_label(best), "Gap")]
+    assert "no significance claim" not in table.caption.text
+    differences = paired_table(data)
+    column = differences.header.index("Test")
+    for row, (_, raw) in zip(differences.rows, differences.frame.iterrows(), strict=True):
+        assert row[column].bold == (abs(raw["accuracy_test_mean"]) > raw["accuracy_test_half_width"])
+    assert differences.rows[1][column].bold  # against NegGrad: 5.9 points, far from 0
+
+
+def test_one_seed_shows_no_interval():
+    data = ReportData.of_frames(*make_frames((4,))).select(make_experiment())
+    for make in TABLES:
+        table = make(data)
+        assert not any("±" in cell.text for row in table.rows for cell in row)
+        assert "One seed (n = 1): no interval" in table.caption.text
+        assert table.frame.filter(like="half_width").isna().all().all()
+        assert (table.frame["n"] == 1).all()
+
+
+def test_one_retrained_reference_has_no_noise_floor():
+    data = ReportData.of_frames(*make_frames(replicates=1)).select(make_experiment())
+    table = accuracy_table(data)
+    assert math.isnan(_row(table, method="retrained")["gap_mean"])
+    assert "a noise floor needs two references" in table.caption.text
+    assert "noise floor" not in verdict(data, "small_resnet")
+
+
+def _with_gap(frames, gaps, reached=None):
+    runs, costs, trajectories = frames
+    for method, gap in gaps.items():
+        runs.loc[runs["method"] == method, "gap"] = gap
+    for method, seeds in (reached or {}).items():
+        rows = runs["method"] == method
+        runs.loc[rows, "target_reached"] = runs.loc[rows, "seed"].isin(seeds)
+    return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
+
+
+def test_verdict_names_a_baseline_that_wins(frames):
+    data = _with_gap(frames, {"neggrad": 0.001, "orthograd": 0.02, "neggrad_plus": 0.03})
+    text = verdict(data, "small_resnet")
+    assert text.startswith(
+        "NegGrad comes closest to the retrained models, with a gap of 0.10 ± 0.00 percentage"
+    )
+    assert "OrthoGrad has rank 2 of 3 with a gap of 2.00 ± 0.00 percentage points." in text
+    assert "Not ranked, target not reached in every seed: FT (0 of 3 seeds)." in text
+    assert text.endswith("n = 3 seeds: no significance claim.")
+
+
+def test_verdict_ties_share_the_rank(frames):
+    data = _with_gap(frames, {"neggrad": 0.01, "orthograd": 0.01, "neggrad_plus": 0.03})
+    assert [s.rank for s in standings(data, "small_resnet")] == [1, None, 1, 3]
+    assert verdict(data, "small_resnet").startswith("OrthoGrad and NegGrad come (tied) closest")
+
+
+def test_verdict_when_orthograd_missed_the_target_once(frames):
+    data = _with_gap(frames, {"orthograd": 0.0}, {"orthograd": [0, 1]})
+    text = verdict(data, "small_resnet")
+    assert not text.startswith("OrthoGrad")
+    assert "OrthoGrad (2 of 3 seeds) and FT (0 of 3 seeds)" in text
+
+
+def test_verdict_when_none_reached(frames):
+    data = _with_gap(frames, {}, {method: [] for method in METHODS})
+    assert verdict(data, "small_resnet").startswith("No method reached the target in every seed")
+
+
+def test_verdict_with_enough_seeds_compares_with_the_second():
+    frames = make_frames(range(6))
+    data = _with_gap(frames, {"neggrad": 0.05, "orthograd": 0.01, "neggrad_plus": 0.03})
+    text = verdict(data, "small_resnet")
+    assert (
+        "minus that of NegGrad+, paired by seed: −2.00 ± 0.00 percentage points; the 95% interval excludes 0."
+        in text
+    )
+    assert "no significance claim" not in text
+
+
+def test_several_models_have_their_own_ranks(frames):
+    both = [pd.concat([f, f.assign(model="resnet18")], ignore_index=True) for f in frames]
+    both[0].loc[(both[0]["model"] == "resnet18") & (both[0]["method"] == "neggrad"), "gap"] = 0.0
+    experiment = make_experiment(models=["small_resnet", "resnet18"])
+    table = accuracy_table(ReportData.of_frames(*both).select(experiment))
+    assert table.header[:2] == ("Model", "Method")
+    assert table.text_columns == 2
+    assert _row(table, model="small_resnet", method="orthograd")["rank"] == 1
+    assert _row(table, model="resnet18", method="neggrad")["rank"] == 1
+    assert _row(table, model="resnet18", method="orthograd")["rank"] == 2
+
+
+def test_latex_escapes():
+    assert escape_latex("a_b & 5% ± −1 |Δ| {x}") == (
+        r"a\_b \& 5\% $\pm$ $-$1 \textbar{}$\Delta$\textbar{} \{x\}"
+    )
+
+
+def test_latex_has_no_bare_special_character(report_data):
+    experiment = make_experiment(title="50% & more_of #1", substitutions=["a ~ b^2 $x$"])
+    text = accuracy_table(report_data.select(experiment)).to_latex()
+    assert r"50\% \& more\_of \#1" in text
+    assert r"a \textasciitilde{} b\textasciicircum{}2 \$x\$" in text
+    assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(1234.5, 1, "1,234.5"), (-0.04, 1, "0.0"), (-0.06, 1, "−0.1"), (math.nan, 2, "–"), (2.0, 0, "2")],
+)
+def test_numbers(value, decimals, text):
+    assert number(value, decimals) == text
+
+
+def test_estimates_and_listings():
+    assert estimate(Interval(0.1234, 0.0056, 3), 100, 1) == "12.3 ± 0.6"
+    assert estimate(Interval(0.1234, math.nan, 1), 100, 1) == "12.3"
+    assert estimate(Interval(math.nan, math.nan, 3), 100, 1) == "–"
+    assert [listing(items) for items in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+    assert method_label("a_new_method") == "a_new_method"
+    assert len(set(METHOD_LABELS.values())) == len(METHOD_LABELS)
