@@ -1,7 +1,8 @@
 """OrthoGrad, from the data to the report: `snakemake --cores 2`."""
 
-import os
 import sys
+from os.path import dirname
+from shlex import quote
 
 from snakemake.utils import min_version
 
@@ -15,8 +16,10 @@ if "profile" not in config:
 
 
 # Every rule runs `python -m orthograd` with the Python that runs Snakemake and with the code of this checkout.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+shell.prefix(
+    f"export PATH={quote(dirname(sys.executable))}:$PATH "
+    f"PYTHONPATH={quote(str(workflow.basedir))}:${{{{PYTHONPATH:-}}}}; "
+)
 if workflow.basedir not in sys.path:
     sys.path.insert(0, workflow.basedir)
 
@@ -30,9 +33,9 @@ localrules:
 
 
 rule all:
-    input:
-        page=REPORT + "/index.html",
     default_target: True
+    input:
+        page=f"{REPORT}/index.html",
 
 
 include: "workflow/rules/data.smk"

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import registry
 from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
-from orthograd.specs import Experiment, Name, Positive, Stopping, Strict, Training
+from orthograd.reporting.experiment import Experiment
+from orthograd.specs import Name, Positive, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -32,23 +33,30 @@ class Profile(Strict):
 
     profile: Name = Field(description="its name: the folder under results/ and reports/")
     mirror: str | None = Field(
-        None, description="folder or URL that holds the data; the environment variable ORTHOGRAD_MIRROR also sets it"
+        None,
+        description="folder or URL that holds the data; the environment variable ORTHOGRAD_MIRROR also sets it",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto, cpu, cuda or mps")
     threads: Positive = Field(description="torch's CPU threads in each job; results depend on it bitwise")
     evaluation_batch: Positive = Field(description="images in a forward pass of an evaluation, >= 1")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, description="at least one whole number >= 0; a seed is a split, an original model and its runs"
+        min_length=1,
+        description="at least one whole number >= 0; a seed is a split, an original model and its runs",
     )
-    replicates: Positive = Field(description="models retrained from scratch for each seed, a whole number >= 1")
+    replicates: Positive = Field(
+        description="models retrained from scratch for each seed, a whole number >= 1"
+    )
     datasets: dict[Name, SplitSizes] = Field(min_length=1, description="dataset names with their sizes")
     models: dict[Name, Training] = Field(min_length=1, description="model names with their training")
     scenarios: dict[Name, Scenario] = Field(
-        min_length=1, description="names with what to forget: kind random with a fraction, or kind class with a label"
+        min_length=1,
+        description="names with what to forget: kind random with a fraction, or kind class with a label",
     )
     stopping: Stopping
-    methods: dict[Name, dict[str, Any]] = Field(min_length=1, description="method names with their parameters")
-    experiments: dict[Name, Experiment] = Field(min_length=1, description="ids with what each shows")
+    methods: dict[Name, dict[str, Any]] = Field(
+        min_length=1, description="method names with their parameters"
+    )
+    experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -64,9 +72,15 @@ class Profile(Strict):
         return self
 
     def _duplicates(self) -> list[str]:
-        if len(set(self.seeds)) == len(self.seeds):
-            return []
-        return [f"seeds: {self.seeds} names a seed twice. Mend: name each seed once"]
+        listed: dict[str, list[Any]] = {
+            "seeds": self.seeds,
+            "experiments": [experiment.id for experiment in self.experiments],
+        }
+        return [
+            f"{key}: {values} names one twice. Mend: name each once"
+            for key, values in listed.items()
+            if len(set(values)) < len(values)
+        ]
 
     def _names(self) -> list[str]:
         problems = [
@@ -85,7 +99,8 @@ class Profile(Strict):
             for name in names
             if name in RESERVED
         ]
-        for key, experiment in self.experiments.items():
+        for experiment in self.experiments:
+            key = experiment.id
             for field, used, section in (
                 ("dataset", [experiment.dataset], self.datasets),
                 ("models", experiment.models, self.models),
@@ -133,12 +148,15 @@ class Profile(Strict):
                 for key, scenario in self.scenarios.items()
                 if isinstance(scenario, ClassScenario) and scenario.label >= len(published.classes)
             ]
-        for key, experiment in self.experiments.items():
+        for experiment in self.experiments:
+            key = experiment.id
             sizes_used = self.datasets.get(experiment.dataset)
             scenario = self.scenarios.get(experiment.scenario)
             if sizes_used is None or scenario is None or experiment.dataset not in registry().names:
                 continue
-            forget = scenario.forget_size(sizes_used.train, len(registry().dataset(experiment.dataset).classes))
+            forget = scenario.forget_size(
+                sizes_used.train, len(registry().dataset(experiment.dataset).classes)
+            )
             pool = sizes_used.train - forget
             if experiment.retain_size > pool:
                 problems.append(
@@ -187,7 +205,9 @@ def _problems(error: ValidationError, model: type[BaseModel], prefix: tuple[str,
         if problem["type"] == "extra_forbidden":
             close = difflib.get_close_matches(place.key[-1], place.siblings, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            lines.append(f"{key}: unknown key.{hint} Mend: remove it; the keys here are {', '.join(place.siblings)}")
+            lines.append(
+                f"{key}: unknown key.{hint} Mend: remove it; the keys here are {', '.join(place.siblings)}"
+            )
         else:
             got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
             mend = f". Mend: {place.description}" if place.description else ""

@@ -22,7 +22,9 @@ def accuracy(model: nn.Module, samples: Samples, batch_size: int) -> float:
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() first")
     correct = 0
-    for images, labels in zip(samples.images.split(batch_size), samples.labels.split(batch_size), strict=True):
+    for images, labels in zip(
+        samples.images.split(batch_size), samples.labels.split(batch_size), strict=True
+    ):
         correct += int((model(images).argmax(dim=1) == labels).sum())
     return correct / len(samples)
 

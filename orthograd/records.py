@@ -18,3 +18,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON list of objects."""
+    value: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return value

@@ -21,7 +21,9 @@ class Training(Strict):
 
     epochs: Positive = Field(description="passes over the training images, a whole number >= 1")
     batch_size: Positive = Field(description="images in a training step, a whole number >= 1")
-    learning_rate: float = Field(gt=0, description="peak learning rate of the one-cycle schedule, a number > 0")
+    learning_rate: float = Field(
+        gt=0, description="peak learning rate of the one-cycle schedule, a number > 0"
+    )
     momentum: float = Field(ge=0, lt=1, description="Nesterov momentum, in [0, 1)")
     weight_decay: float = Field(ge=0, description="weight decay, a number >= 0")
     warmup: float = Field(gt=0, lt=1, description="part of the steps in which the rate rises, in (0, 1)")
@@ -30,22 +32,13 @@ class Training(Strict):
 class Stopping(Strict):
     """The one stopping rule of all methods.
 
-    Every `every` steps the forget accuracy is measured; the first time that it is at or below the target, the run ends.
-    Random scenario: the target is the original model's accuracy on the validation images. Class scenario: `class_target`.
+    Every `every` steps the forget accuracy is measured; the first time it is at or below the target, the run ends.
+    Random scenario: the target is the original model's accuracy on the validation images. Class scenario:
+    `class_target`.
     """
 
     every: Positive = Field(description="steps between two checks, a whole number >= 1")
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
-    class_target: float = Field(ge=0, lt=1, description="forget accuracy to reach in a class scenario, in [0, 1)")
-
-
-class Experiment(Strict):
-    """One experiment of the paper at this profile's scale: which runs its tables and figures show."""
-
-    title: str = Field(min_length=1, description="the heading of its section in the report")
-    dataset: Name = Field(description="a key of `datasets`")
-    models: list[Name] = Field(min_length=1, description="keys of `models`")
-    scenario: Name = Field(description="a key of `scenarios`")
-    retain_size: Positive = Field(description="images in the retain subset, at most the retain pool")
-    methods: list[Name] = Field(min_length=1, description="keys of `methods`")
-    substitutions: list[str] = Field(description="what stands in for what the paper used, one clause each")
+    class_target: float = Field(
+        ge=0, lt=1, description="forget accuracy to reach in a class scenario, in [0, 1)"
+    )

@@ -32,7 +32,9 @@ def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.G
     """
     steps = len(samples) // spec.batch_size
     if steps == 0:
-        raise ValueError(f"{len(samples)} samples are less than one batch of {spec.batch_size}: lower batch_size")
+        raise ValueError(
+            f"{len(samples)} samples are less than one batch of {spec.batch_size}: lower batch_size"
+        )
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=spec.learning_rate,
@@ -41,7 +43,11 @@ def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.G
         nesterov=spec.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, spec.learning_rate, total_steps=spec.epochs * steps, pct_start=spec.warmup, cycle_momentum=False
+        optimizer,
+        spec.learning_rate,
+        total_steps=spec.epochs * steps,
+        pct_start=spec.warmup,
+        cycle_momentum=False,
     )
     batches = samples.batches(spec.batch_size, generator)
     history = []
@@ -52,7 +58,7 @@ def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.G
             images, labels = next(batches)
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call] # torch does not annotate it
+            loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.item()

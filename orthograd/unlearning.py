@@ -77,7 +77,9 @@ def unlearn(
     run = Run(target)
 
     def check(values: Mapping[str, float]) -> None:
-        measured = {f"accuracy_{name}": value for name, value in accuracies(model, watched, batch_size).items()}
+        measured = {
+            f"accuracy_{name}": value for name, value in accuracies(model, watched, batch_size).items()
+        }
         run.trajectory.append({"step": run.steps, "seconds": run.cost.seconds, **measured, **values})
         run.reached = measured["accuracy_forget"] <= run.target
 

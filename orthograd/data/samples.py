@@ -31,7 +31,9 @@ class Samples:
         import torch
 
         if size > len(self):
-            raise ValueError(f"a batch of {size} from {len(self)} samples: lower the batch size in the config")
+            raise ValueError(
+                f"a batch of {size} from {len(self)} samples: lower the batch size in the config"
+            )
         while True:
             order = torch.randperm(len(self), generator=generator).to(self.labels.device)
             for rows in order.split(size):

@@ -70,7 +70,6 @@ class Method:
 
     Attributes:
         name: registry key, config name and path segment.
-        title: how tables and figures name it.
         rule: the update in one line.
         source: where the rule comes from.
         reads: the data that it gets.
@@ -80,7 +79,6 @@ class Method:
     """
 
     name: str
-    title: str
     rule: str
     source: str
     reads: frozenset[DataName]

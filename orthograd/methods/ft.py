@@ -28,14 +28,13 @@ def run(
     for images, labels in data["retain"].batches(params.batch_size, generator):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call] # torch does not annotate it
+        loss.backward()
         optimizer.step()
         yield base.Step(len(labels), len(labels), {"loss_retain": loss.item()})
 
 
 METHOD = base.Method(
     name="ft",
-    title="FT",
     rule="θ ← θ − η ∇L_r",
     source="fine-tuning baseline of Golatkar et al. 2020",
     reads=frozenset({"retain"}),

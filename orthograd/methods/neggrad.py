@@ -35,7 +35,6 @@ def run(
 
 METHOD = base.Method(
     name="neggrad",
-    title="NegGrad",
     rule="θ ← θ + η ∇L_f",
     source="gradient-ascent baseline of Golatkar et al. 2020",
     reads=frozenset({"forget"}),

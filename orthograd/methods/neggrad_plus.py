@@ -43,7 +43,6 @@ def run(
 
 METHOD = base.Method(
     name="neggrad_plus",
-    title="NegGrad+",
     rule="θ ← θ − η ∇(α L_r − (1−α) L_f)",
     source="baseline of Kurmanji et al. 2023",
     reads=frozenset({"forget", "retain"}),

@@ -19,7 +19,9 @@ class Params(base.Params):
     forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
     retain_batch: int = Field(gt=0, description="k, the retain samples whose gradients are projected off")
     rtol: float = Field(
-        gt=0, lt=1, description="singular values below rtol times the largest count as zero, a number in (0, 1)"
+        gt=0,
+        lt=1,
+        description="singular values below rtol times the largest count as zero, a number in (0, 1)",
     )
 
 
@@ -27,7 +29,6 @@ def run(
     model: nn.Module, data: base.DataView, params: Params, generator: torch.Generator
 ) -> Iterator[base.Step]:
     """Descend α·mean(g_r) − (1−α)·g_u⊥, computed by `orthograd.OrthoGrad` (arXiv:2503.02312)."""
-    import torch
     from torch.nn import functional as F
 
     from orthograd.engine import OrthoGrad
@@ -58,7 +59,6 @@ def run(
 
 METHOD = base.Method(
     name="orthograd",
-    title="OrthoGrad",
     rule="θ ← θ − η (α mean(g_r) − (1−α) g_u⊥)",
     source="arXiv:2503.02312",
     reads=frozenset({"forget", "retain"}),

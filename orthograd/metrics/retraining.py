@@ -25,9 +25,12 @@ def signed_differences(
         ValueError: there is no reference.
     """
     if not references:
-        raise ValueError("no retrained reference to compare with: set `replicates` to at least 1 (2 for a noise floor)")
+        raise ValueError(
+            "no retrained reference to compare with: set `replicates` to at least 1 (2 for a noise floor)"
+        )
     return {
-        name: accuracy[name] - sum(reference[name] for reference in references) / len(references) for name in names
+        name: accuracy[name] - sum(reference[name] for reference in references) / len(references)
+        for name in names
     }
 
 

@@ -1,4 +1,4 @@
-"""UIS, the unlearning impact score (arXiv:2503.02312): how far forget and test accuracy are from where they should be."""
+"""UIS, the unlearning impact score (arXiv:2503.02312): how far forget and test accuracy are from their ideals."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def unlearning_impact_score(
         if not 0 <= value <= 1:
             raise ValueError(f"{name} = {value} is not a fraction in [0, 1]: divide percent by 100")
     if original_test == 0:
-        raise ValueError("original_test = 0: UIS is relative to the original model's test accuracy; train it first")
+        raise ValueError(
+            "original_test = 0: UIS is relative to the original model's test accuracy; train it first"
+        )
     forgetting = abs(original_test - forget) if scenario == "random" else forget
     return 0.5 * (abs(original_test - test) + forgetting) / original_test

@@ -1,4 +1,4 @@
-"""The image classifiers, by name. Importing this package does not import torch, so that a config can be checked fast."""
+"""The image classifiers, by name. Importing this package does not import torch: a config is checked fast."""
 
 from __future__ import annotations
 

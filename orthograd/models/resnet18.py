@@ -15,7 +15,7 @@ def resnet18_32(channels: int, classes: int) -> nn.Module:
         channels: channels of the input images, shape (n, channels, H, W) with H, W about 32.
         classes: number of logits, output shape (n, classes).
     """
-    model = resnet18(weights=None, num_classes=classes)
+    model: nn.Module = resnet18(weights=None, num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
     model.maxpool = nn.Identity()
     return model

@@ -26,8 +26,6 @@ from orthograd.reporting.data import ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
 
-FIGURE_NAMES = ("tradeoff", "trajectories")
-
 PAGE_WIDTH = 6.75
 """Inches: the text width of a page; fonts are sized for it."""
 

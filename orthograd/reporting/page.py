@@ -14,7 +14,8 @@ import yaml
 
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment
-from orthograd.reporting.figures import FIGURE_NAMES, figure_captions
+from orthograd.reporting.figures import figure_captions
+from orthograd.reporting.names import FIGURE_NAMES
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number

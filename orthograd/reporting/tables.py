@@ -16,8 +16,6 @@ from orthograd.reporting.ranking import standings
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
 from orthograd.reporting.text import ABSENT, estimate, method_label
 
-TABLE_NAMES = ("accuracy", "paired", "cost")
-
 
 @dataclass(frozen=True)
 class Metric:

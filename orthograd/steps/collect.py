@@ -11,7 +11,7 @@ import pandas as pd
 
 from orthograd.metrics.retraining import mean_gap, signed_differences
 from orthograd.metrics.uis import unlearning_impact_score
-from orthograd.records import read_json
+from orthograd.records import read_json, write_json
 
 # What identifies a run; the first five are shared by the references that it is compared with.
 KEYS = ("dataset", "model", "scenario", "seed", "method", "scenario_kind", "retain_size", "replicate")
@@ -23,6 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of every run")
     for name in ("runs", "costs", "trajectories"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--conditions", type=Path, required=True, help="JSON to write: commits and machines")
 
 
 def run(arguments: Namespace) -> None:
@@ -41,6 +42,14 @@ def run(arguments: Namespace) -> None:
     table = pd.concat(trajectories, ignore_index=True)
     table[[*KEYS, *(column for column in table if column not in KEYS)]].to_csv(
         arguments.trajectories, index=False, lineterminator="\n"
+    )
+    made_with = [record["made_with"] for record in records]
+    write_json(
+        arguments.conditions,
+        {
+            "commits": sorted({made["commit"] for made in made_with}),
+            "machines": list({str(made["machine"]): made["machine"] for made in made_with}.values()),
+        },
     )
 
 

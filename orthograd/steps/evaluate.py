@@ -28,7 +28,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
     parser.add_argument(
-        "--model", type=Path, nargs="+", required=True, help="models, as many for each split, in the splits' order"
+        "--model",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="models, as many for each split, in the splits' order",
     )
     parser.add_argument("--record", type=Path, nargs="+", required=True, help="how each model was made")
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="file to write, one a model")

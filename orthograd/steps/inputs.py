@@ -49,6 +49,11 @@ def set_up(spec: Spec) -> torch.device:
     return torch.device(name)
 
 
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """The layout in which convolutions are fastest, on the CPU and on a GPU."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
 def samples(dataset: ImageDataset, rows: pd.DataFrame, device: torch.device) -> Samples:
     """The standardised images and the labels of some rows of a split, on a device."""
     sources = rows["source"].unique().tolist()
@@ -56,9 +61,7 @@ def samples(dataset: ImageDataset, rows: pd.DataFrame, device: torch.device) -> 
         raise ValueError(f"rows from the published parts {sources}: a set has one source")
     positions = rows["row"].tolist()
     images = dataset.standardise(dataset.images(sources[0], positions))
-    # The layout in which convolutions are fastest on all devices.
-    images = images.to(device, memory_format=torch.channels_last)
-    return Samples(images, dataset.labels(sources[0], positions).to(device))
+    return Samples(_channels_last(images.to(device)), dataset.labels(sources[0], positions).to(device))
 
 
 def sets(dataset: ImageDataset, split: pd.DataFrame, device: torch.device) -> dict[str, Samples]:
@@ -71,7 +74,10 @@ def new_model(name: str, dataset: ImageDataset, seed: int, device: torch.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(name, dataset.train.images.shape[1], len(dataset.classes))
-    return model.to(device, memory_format=torch.channels_last)
+    model.to(device)
+    for parameter in model.parameters():
+        parameter.data = _channels_last(parameter.data)
+    return model
 
 
 def save_model(model: nn.Module, path: Path) -> None:
@@ -97,7 +103,11 @@ def write_record(
         "spec": spec.model_dump(mode="json"),
         "code": code,
         "commit": provenance.commit(),
-        "machine": {**provenance.machine(), "device": _device_name(device), "threads": torch.get_num_threads()},
+        "machine": {
+            **provenance.machine(),
+            "device": _device_name(device),
+            "threads": torch.get_num_threads(),
+        },
     }
     write_json(path, record)
 

@@ -12,8 +12,8 @@ from orthograd.data.images import load
 from orthograd.data.splits import read_split
 from orthograd.provenance import code_version
 from orthograd.randomness import generator, stream
-from orthograd.steps import inputs
 from orthograd.specs import Training
+from orthograd.steps import inputs
 from orthograd.training import train
 
 
@@ -60,5 +60,13 @@ def run(arguments: Namespace) -> None:
         cost = Cost(time.perf_counter() - start, memory.bytes, passed, passed)
         inputs.save_model(model, out)
         inputs.write_record(
-            record, spec, seed, code, device, cost, replicate=replicate, trained_on=len(samples), losses=losses
+            record,
+            spec,
+            seed,
+            code,
+            device,
+            cost,
+            replicate=replicate,
+            trained_on=len(samples),
+            losses=losses,
         )

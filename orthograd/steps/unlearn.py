@@ -35,7 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
     parser.add_argument("--original", type=Path, nargs="+", required=True, help="trained model, one a seed")
     for name in ("model", "trajectory", "record"):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a seed")
+        parser.add_argument(
+            f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a seed"
+        )
 
 
 def run(arguments: Namespace) -> None:

@@ -17,6 +17,7 @@ from report_study import METHODS, make_experiment
 from orthograd.reporting import figures
 from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.figures import FIGURES, method_styles
+from orthograd.reporting.names import FIGURE_NAMES
 from orthograd.reporting.text import METHOD_LABELS
 
 FUTURE = [f"method_{i:02d}" for i in range(30)]
@@ -217,6 +218,6 @@ def test_no_trajectory_at_all_is_an_error(report_data):
 def test_captions_without_drawing_are_those_of_the_figures(report_data):
     data = report_data.select(make_experiment())
     captions = figures.figure_captions(data)
-    assert {name: captions[name] for name in figures.FIGURE_NAMES} == {
+    assert {name: captions[name] for name in FIGURE_NAMES} == {
         figure.name: figure.caption for figure in (make(data) for make in FIGURES)
     }

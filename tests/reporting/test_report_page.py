@@ -11,7 +11,8 @@ from report_study import make_experiment, make_frames
 
 import orthograd
 from orthograd.reporting.data import ReportData, ReportError
-from orthograd.reporting.figures import FIGURE_NAMES, FIGURES
+from orthograd.reporting.figures import FIGURES
+from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
 from orthograd.reporting.page import (
     Conditions,
     DataFile,
@@ -25,7 +26,7 @@ from orthograd.reporting.page import (
     stop_rule_text,
 )
 from orthograd.reporting.ranking import verdict
-from orthograd.reporting.tables import TABLE_NAMES, TABLES
+from orthograd.reporting.tables import TABLES
 from orthograd.reporting.write import write_figure, write_table
 
 NASTY = "<script>alert('&')</script>"

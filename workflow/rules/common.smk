@@ -1,12 +1,14 @@
 """The checked config, the paths, and what the rules look up. No science here."""
 
 import json
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
+from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
 
 try:
     PROFILE = validate(config)
@@ -19,15 +21,19 @@ ENVIRONMENT = f"{workflow.basedir}/workflow/envs/orthograd.yaml"
 DATA = "results/data/{dataset}"
 RESULTS = f"results/{PROFILE.profile}"
 REPORT = f"reports/{PROFILE.profile}"
-BASE_SPLIT = RESULTS + "/{dataset}/splits/seed{seed}.csv"
-SCENARIO = RESULTS + "/{dataset}/{scenario}"
-SPLIT = SCENARIO + "/splits/seed{seed}.csv"
-ORIGINAL = RESULTS + "/{dataset}/{model}/original/seed{seed}"
-ORIGINAL_IN_SCENARIO = RESULTS + "/{dataset}/{model}/{scenario}/original/seed{seed}"
-RETRAINED = RESULTS + "/{dataset}/{model}/{scenario}/retrained/seed{seed}/replicate{replicate}"
-UNLEARNED = RESULTS + "/{dataset}/{model}/{scenario}/retain{retain_size}/{method}/seed{seed}"
+BASE_SPLIT = f"{RESULTS}/{{dataset}}/splits/seed{{seed}}.csv"
+SCENARIO = f"{RESULTS}/{{dataset}}/{{scenario}}"
+SPLIT = f"{SCENARIO}/splits/seed{{seed}}.csv"
+ORIGINAL = f"{RESULTS}/{{dataset}}/{{model}}/original/seed{{seed}}"
+ORIGINAL_IN_SCENARIO = (
+    f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/original/seed{{seed}}"
+)
+RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}}/replicate{{replicate}}"
+COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
+UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}/seed{{seed}}"
 
 SEEDS = PROFILE.seeds
+EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
 REPLICATES = list(range(PROFILE.replicates))
 # Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
 GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
@@ -38,7 +44,7 @@ wildcard_constraints:
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
     method="|".join(PROFILE.methods),
-    experiment="|".join(PROFILE.experiments),
+    experiment="|".join(EXPERIMENTS),
     retain_size=r"\d+",
 
 
@@ -73,7 +79,9 @@ def runtime_spec():
 
 def registered_files(wildcards):
     """What the registry says of the dataset's files: a new version is downloaded."""
-    return as_json(files=[dumped(file) for file in registry().dataset(wildcards.dataset).files])
+    return as_json(
+        files=[dumped(file) for file in registry().dataset(wildcards.dataset).files]
+    )
 
 
 def base_split_spec(wildcards):
@@ -111,18 +119,41 @@ def evaluation_spec(wildcards):
         "model": wildcards.model,
         "scenario": wildcards.scenario,
         "scenario_kind": PROFILE.scenarios[wildcards.scenario].kind,
-        "retain_size": int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None,
+        "retain_size": (
+            int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None
+        ),
     }
     return as_json(**run, **runtime_spec())
 
 
 def method_code(wildcards):
-    return code_version("orthograd.steps.unlearn", f"orthograd.methods.{wildcards.method}")
+    return code_version(
+        "orthograd.steps.unlearn", f"orthograd.methods.{wildcards.method}"
+    )
+
+
+def experiment_spec(wildcards):
+    return EXPERIMENTS[wildcards.experiment].model_dump_json()
+
+
+def experiment_splits():
+    """A split of each experiment: that of the first seed."""
+    return [
+        SPLIT.format(
+            dataset=experiment.dataset, scenario=experiment.scenario, seed=SEEDS[0]
+        )
+        for experiment in PROFILE.experiments
+    ]
+
+
+def each_experiment(path):
+    """The path for every experiment; the other wildcards stay."""
+    return expand(path, experiment=EXPERIMENTS, allow_missing=True)
 
 
 def experiment_runs(wildcards):
     """The evaluations that an experiment shows."""
-    experiment = PROFILE.experiments[wildcards.experiment]
+    experiment = EXPERIMENTS[wildcards.experiment]
     keys = {
         "dataset": experiment.dataset,
         "model": experiment.models,
@@ -133,7 +164,7 @@ def experiment_runs(wildcards):
         "replicate": REPLICATES,
     }
     return [
-        path + "/metrics.json"
+        f"{path}/metrics.json"
         for pattern in (ORIGINAL_IN_SCENARIO, RETRAINED, UNLEARNED)
         for path in dict.fromkeys(expand(pattern, **keys))
     ]

@@ -1,21 +1,21 @@
 rule download:
     output:
-        provenance=DATA + "/raw/provenance.json",
+        provenance=f"{DATA}/raw/provenance.json",
     log:
         "results/logs/download/{dataset}.log",
     benchmark:
         "results/benchmarks/download/{dataset}.tsv"
-    params:
-        files=registered_files,
-        mirror=["--mirror", PROFILE.mirror] if PROFILE.mirror else [],
+    retries: 1
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=30,
         gpu=0,
-    retries: 1
-    conda:
-        ENVIRONMENT
+    params:
+        files=registered_files,
+        mirror=["--mirror", PROFILE.mirror] if PROFILE.mirror else [],
     shell:
         "python -m orthograd download --dataset {wildcards.dataset} {params.mirror:q} "
         "--out $(dirname {output.provenance}) 2>&1 | tee {log}"
@@ -23,22 +23,22 @@ rule download:
 
 rule prepare:
     input:
-        provenance=DATA + "/raw/provenance.json",
+        provenance=f"{DATA}/raw/provenance.json",
     output:
-        dataset=DATA + "/dataset.safetensors",
+        dataset=f"{DATA}/dataset.safetensors",
     log:
         "results/logs/prepare/{dataset}.log",
     benchmark:
         "results/benchmarks/prepare/{dataset}.tsv"
-    params:
-        code=code_version("orthograd.steps.prepare"),
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        code=code_version("orthograd.steps.prepare"),
     shell:
         "python -m orthograd prepare --dataset {wildcards.dataset} --raw $(dirname {input.provenance}) "
         "--out {output.dataset} > {log} 2>&1"
@@ -46,24 +46,24 @@ rule prepare:
 
 rule split:
     input:
-        dataset=DATA + "/dataset.safetensors",
+        dataset=f"{DATA}/dataset.safetensors",
     output:
         splits=each_seed(BASE_SPLIT),
     log:
-        RESULTS + "/logs/split/{dataset}.log",
+        f"{RESULTS}/logs/split/{{dataset}}.log",
     benchmark:
-        RESULTS + "/benchmarks/split/{dataset}.tsv"
-    params:
-        code=code_version("orthograd.steps.split"),
-        spec=base_split_spec,
-        seeds=SEEDS,
+        f"{RESULTS}/benchmarks/split/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        code=code_version("orthograd.steps.split"),
+        spec=base_split_spec,
+        seeds=SEEDS,
     shell:
         "python -m orthograd split --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
         "--out {output.splits} > {log} 2>&1"
@@ -75,20 +75,20 @@ rule scenario:
     output:
         splits=each_seed(SPLIT),
     log:
-        SCENARIO.replace(RESULTS, RESULTS + "/logs/scenario") + ".log",
+        f"{RESULTS}/logs/scenario/{{dataset}}/{{scenario}}.log",
     benchmark:
-        SCENARIO.replace(RESULTS, RESULTS + "/benchmarks/scenario") + ".tsv"
-    params:
-        code=code_version("orthograd.steps.scenario"),
-        spec=scenario_spec,
-        seeds=SEEDS,
+        f"{RESULTS}/benchmarks/scenario/{{dataset}}/{{scenario}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        code=code_version("orthograd.steps.scenario"),
+        spec=scenario_spec,
+        seeds=SEEDS,
     shell:
         "python -m orthograd scenario --spec {params.spec:q} --seed {params.seeds} --split {input.splits} "
         "--out {output.splits} > {log} 2>&1"

@@ -1,26 +1,26 @@
 rule evaluate_original:
     input:
-        dataset=DATA + "/dataset.safetensors",
+        dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
-        models=each_seed(ORIGINAL + "/model.safetensors"),
-        records=each_seed(ORIGINAL + "/training.json"),
+        models=each_seed(f"{ORIGINAL}/model.safetensors"),
+        records=each_seed(f"{ORIGINAL}/training.json"),
     output:
-        metrics=each_seed(ORIGINAL_IN_SCENARIO + "/metrics.json"),
+        metrics=each_seed(f"{ORIGINAL_IN_SCENARIO}/metrics.json"),
     log:
-        RESULTS + "/logs/evaluate/{dataset}/{model}/{scenario}/original.log",
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/original.log",
     benchmark:
-        RESULTS + "/benchmarks/evaluate/{dataset}/{model}/{scenario}/original.tsv"
-    params:
-        code=code_version("orthograd.steps.evaluate"),
-        spec=evaluation_spec,
-        name="original",
+        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/original.tsv"
+    conda:
+        ENVIRONMENT
     threads: PROFILE.threads
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=GPU,
-    conda:
-        ENVIRONMENT
+    params:
+        code=code_version("orthograd.steps.evaluate"),
+        spec=evaluation_spec,
+        name="original",
     shell:
         "python -m orthograd evaluate --name {params.name} --spec {params.spec:q} --data {input.dataset} "
         "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
@@ -29,16 +29,16 @@ rule evaluate_original:
 
 use rule evaluate_original as evaluate_retrained with:
     input:
-        dataset=DATA + "/dataset.safetensors",
+        dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
-        models=each_reference(RETRAINED + "/model.safetensors"),
-        records=each_reference(RETRAINED + "/training.json"),
+        models=each_reference(f"{RETRAINED}/model.safetensors"),
+        records=each_reference(f"{RETRAINED}/training.json"),
     output:
-        metrics=each_reference(RETRAINED + "/metrics.json"),
+        metrics=each_reference(f"{RETRAINED}/metrics.json"),
     log:
-        RESULTS + "/logs/evaluate/{dataset}/{model}/{scenario}/retrained.log",
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retrained.log",
     benchmark:
-        RESULTS + "/benchmarks/evaluate/{dataset}/{model}/{scenario}/retrained.tsv"
+        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/retrained.tsv"
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,
@@ -47,16 +47,16 @@ use rule evaluate_original as evaluate_retrained with:
 
 use rule evaluate_original as evaluate_unlearned with:
     input:
-        dataset=DATA + "/dataset.safetensors",
+        dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
-        models=each_seed(UNLEARNED + "/model.safetensors"),
-        records=each_seed(UNLEARNED + "/unlearning.json"),
+        models=each_seed(f"{UNLEARNED}/model.safetensors"),
+        records=each_seed(f"{UNLEARNED}/unlearning.json"),
     output:
-        metrics=each_seed(UNLEARNED + "/metrics.json"),
+        metrics=each_seed(f"{UNLEARNED}/metrics.json"),
     log:
-        RESULTS + "/logs/evaluate/{dataset}/{model}/{scenario}/retain{retain_size}/{method}.log",
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.log",
     benchmark:
-        RESULTS + "/benchmarks/evaluate/{dataset}/{model}/{scenario}/retain{retain_size}/{method}.tsv"
+        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.tsv"
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,

@@ -2,22 +2,161 @@ rule collect:
     input:
         metrics=experiment_runs,
     output:
-        runs=RESULTS + "/experiments/{experiment}/runs.csv",
-        costs=RESULTS + "/experiments/{experiment}/costs.csv",
-        trajectories=RESULTS + "/experiments/{experiment}/trajectories.csv",
+        runs=f"{COLLECTED}/runs.csv",
+        costs=f"{COLLECTED}/costs.csv",
+        trajectories=f"{COLLECTED}/trajectories.csv",
+        conditions=f"{COLLECTED}/conditions.json",
     log:
-        RESULTS + "/logs/collect/{experiment}.log",
+        f"{RESULTS}/logs/collect/{{experiment}}.log",
     benchmark:
-        RESULTS + "/benchmarks/collect/{experiment}.tsv"
-    params:
-        code=code_version("orthograd.steps.collect"),
+        f"{RESULTS}/benchmarks/collect/{{experiment}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        code=code_version("orthograd.steps.collect"),
     shell:
         "python -m orthograd collect --metrics {input.metrics} --runs {output.runs} --costs {output.costs} "
-        "--trajectories {output.trajectories} > {log} 2>&1"
+        "--trajectories {output.trajectories} --conditions {output.conditions} > {log} 2>&1"
+
+
+rule merge:
+    input:
+        runs=each_experiment(f"{COLLECTED}/runs.csv"),
+        costs=each_experiment(f"{COLLECTED}/costs.csv"),
+        trajectories=each_experiment(f"{COLLECTED}/trajectories.csv"),
+    output:
+        runs=report(
+            f"{REPORT}/runs.csv",
+            caption="../report/runs.rst",
+            category="All runs",
+            labels={"table": "runs"},
+        ),
+        costs=f"{REPORT}/costs.csv",
+        trajectories=f"{REPORT}/trajectories.csv",
+    log:
+        f"{RESULTS}/logs/merge.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/merge.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_version("orthograd.steps.merge"),
+    shell:
+        "python -m orthograd merge --runs {input.runs} --costs {input.costs} "
+        "--trajectories {input.trajectories} --out {output.runs} {output.costs} {output.trajectories} "
+        "> {log} 2>&1"
+
+
+rule tables:
+    input:
+        runs=f"{REPORT}/runs.csv",
+        costs=f"{REPORT}/costs.csv",
+        trajectories=f"{REPORT}/trajectories.csv",
+    output:
+        csv=report(
+            expand(
+                f"{REPORT}/tables/{{{{experiment}}}}.{{table}}.csv", table=TABLE_NAMES
+            ),
+            caption="../report/table.rst",
+            category="Tables",
+            subcategory="{experiment}",
+        ),
+        other=expand(
+            f"{REPORT}/tables/{{{{experiment}}}}.{{table}}.{{format}}",
+            table=TABLE_NAMES,
+            format=["md", "tex"],
+        ),
+    log:
+        f"{RESULTS}/logs/tables/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables/{{experiment}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_version("orthograd.steps.tables"),
+        experiment=experiment_spec,
+        out=lambda wildcards, output: Path(output[0]).parent.parent,
+        step="tables",
+    shell:
+        "python -m orthograd {params.step} --experiment {params.experiment:q} --runs {input.runs} "
+        "--costs {input.costs} --trajectories {input.trajectories} --out {params.out} > {log} 2>&1"
+
+
+use rule tables as figures with:
+    output:
+        png=report(
+            expand(
+                f"{REPORT}/figures/{{{{experiment}}}}.{{figure}}.png",
+                figure=FIGURE_NAMES,
+            ),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{experiment}",
+        ),
+        svg=expand(
+            f"{REPORT}/figures/{{{{experiment}}}}.{{figure}}.svg", figure=FIGURE_NAMES
+        ),
+    log:
+        f"{RESULTS}/logs/figures/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/{{experiment}}.tsv"
+    params:
+        code=code_version("orthograd.steps.figures"),
+        experiment=experiment_spec,
+        out=lambda wildcards, output: Path(output[0]).parent.parent,
+        step="figures",
+
+
+rule page:
+    input:
+        runs=f"{REPORT}/runs.csv",
+        costs=f"{REPORT}/costs.csv",
+        trajectories=f"{REPORT}/trajectories.csv",
+        tables=each_experiment(rules.tables.output.csv),
+        figures=each_experiment(rules.figures.output.svg),
+        conditions=each_experiment(f"{COLLECTED}/conditions.json"),
+        splits=experiment_splits(),
+        provenance=expand(f"{DATA}/raw/provenance.json", dataset=PROFILE.datasets),
+        states=workflow.source_path("../../config/experiments.yaml"),
+    output:
+        config=f"{REPORT}/config.yaml",
+        page=report(
+            f"{REPORT}/index.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"page": "the whole report"},
+        ),
+    log:
+        f"{RESULTS}/logs/page.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/page.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_version("orthograd.steps.page"),
+        profile=PROFILE.model_dump_json(),
+    shell:
+        "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
+        "--trajectories {input.trajectories} --conditions {input.conditions} --split {input.splits} "
+        "--provenance {input.provenance} --states {input.states} --config {output.config} "
+        "--page {output.page} > {log} 2>&1"

@@ -1,0 +1,121 @@
+"""Write the report's page, and beside it the config that it was made with."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orthograd.config import Profile
+from orthograd.data.splits import read_split
+from orthograd.records import read_json, read_json_list
+from orthograd.reporting.experiment import Experiment
+from orthograd.reporting.page import (
+    Conditions,
+    DataFile,
+    ExperimentNotes,
+    PageContext,
+    StopRule,
+    read_states,
+    render,
+)
+from orthograd.steps import results
+
+HARDWARE = ("processor", "cores", "system", "device", "threads")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--profile", type=Profile.model_validate_json, required=True, help="JSON: the config")
+    results.add_table_arguments(parser)
+    parser.add_argument(
+        "--conditions", type=Path, nargs="+", required=True, help="conditions.json, one an experiment"
+    )
+    parser.add_argument("--split", type=Path, nargs="+", required=True, help="a split of each experiment")
+    parser.add_argument(
+        "--provenance", type=Path, nargs="+", required=True, help="provenance.json of each dataset"
+    )
+    parser.add_argument(
+        "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
+    parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
+
+
+def run(arguments: Namespace) -> None:
+    profile: Profile = arguments.profile
+    config = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    arguments.config.write_text(config, encoding="utf-8")
+    data = results.read(arguments)
+    render(
+        PageContext(
+            title="OrthoGrad, reproduced",
+            data=data,
+            experiments=[
+                _notes(profile, experiment, split)
+                for experiment, split in zip(profile.experiments, arguments.split, strict=True)
+            ],
+            conditions=_conditions(
+                profile,
+                config,
+                [read_json(path) for path in arguments.conditions],
+                [
+                    DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
+                    for path in arguments.provenance
+                    for file in read_json_list(path)
+                ],
+                float(data.costs["seconds"].sum()),
+            ),
+            states=read_states(arguments.states),
+        ),
+        arguments.page,
+    )
+
+
+def _conditions(
+    profile: Profile,
+    config: str,
+    made_with: Sequence[dict[str, Any]],
+    files: Sequence[DataFile],
+    seconds: float,
+) -> Conditions:
+    """What the runs say of themselves; where they were made under several conditions, each is named."""
+    commits = sorted({commit for conditions in made_with for commit in conditions["commits"]})
+    machines = [machine for conditions in made_with for machine in conditions["machines"]]
+    values = {key: ", ".join(dict.fromkeys(str(machine[key]) for machine in machines)) for key in machines[0]}
+    return Conditions(
+        profile=profile.profile,
+        commit=", ".join(dict.fromkeys(commit.removesuffix("+changes") for commit in commits)),
+        dirty=any(commit.endswith("+changes") for commit in commits),
+        config=config,
+        machine={key: values[key] for key in HARDWARE},
+        versions={key: value for key, value in values.items() if key not in HARDWARE},
+        data_files=files,
+        threads=profile.threads,
+        seconds=seconds,
+    )
+
+
+def _notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:
+    kind = profile.scenarios[experiment.scenario].kind
+    sizes = read_split(split)["set"].value_counts(sort=False).to_dict()
+    return ExperimentNotes(
+        experiment=experiment,
+        commands=[
+            f"snakemake --cores 2 --configfile reports/{profile.profile}/config.yaml -- "
+            f"results/{profile.profile}/experiments/{experiment.id}/runs.csv"
+        ],
+        split_sizes={
+            **{str(name).replace("_", ", "): size for name, size in sizes.items()},
+            "retain subset": experiment.retain_size,
+        },
+        stop_rule=StopRule(
+            target="the original model's accuracy on the validation images"
+            if kind == "random"
+            else "class_target in the config",
+            check_every=profile.stopping.every,
+            max_steps=profile.stopping.max_steps,
+        ),
+    )
