@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -15,7 +18,7 @@ class Cost:
 
     Attributes:
         seconds: wall clock.
-        peak_bytes: most memory in use at a time above what was in use before.
+        peak_bytes: most memory in use at a time above what was in use before (`PeakMemory`).
         forward: samples that passed forward through the model.
         backward: samples that passed backward.
     """
@@ -29,14 +32,19 @@ class Cost:
 class PeakMemory:
     """The most memory in use inside its `with` blocks, above what was in use when it was made.
 
-    CUDA: the allocator's own peak. Otherwise the resident memory of the process, read every 2 ms: a peak that is
-    shorter than that can be missed, and memory that the allocator kept from before does not count.
+    CUDA: the allocator's own peak. Otherwise the resident memory of the process, read every 2 ms, so that a shorter
+    peak can be missed. Freed memory that the C library still holds would hide what a run takes: it is given back
+    first, where the C library can (glibc).
     """
 
     def __init__(self, device: torch.device) -> None:
         self.bytes = 0
         self._cuda = device if device.type == "cuda" else None
         self._process = psutil.Process()
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+        if trim is not None:
+            trim(0)
         self._before = self._in_use()
 
     def _in_use(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -90,7 +91,8 @@ def unlearn(
     with progress:
         while not run.reached and run.steps < stopping.max_steps:
             start = time.perf_counter()
-            with memory:
+            # Until the first check only: an evaluation leaves memory of its own behind in the process.
+            with memory if len(run.trajectory) == 1 else nullcontext():
                 step = next(updates)
             run.cost.seconds += time.perf_counter() - start
             run.steps += 1
