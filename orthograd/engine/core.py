@@ -3,17 +3,30 @@
 import math
 import time
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from orthograd.engine.batches import Batch, batch_size
+from orthograd.engine.batches import Batch, batch_size, take, tree_map
 from orthograd.engine.diagnostics import Diagnostics
+from orthograd.engine.gramian import (
+    Gradients,
+    MicroBatches,
+    OneGraph,
+    RetainPass,
+    RetainSource,
+    gradients_of,
+    gramian_solution,
+    mean_solution,
+)
+from orthograd.engine.graph import Graph, Tape
+from orthograd.engine.layers import blocks
 from orthograd.engine.materialize import (
     NON_FINITE_MEND,
     LossFunction,
+    check_losses,
     flat_gradient,
     rows_from_batch,
     rows_from_losses,
@@ -24,7 +37,10 @@ from orthograd.engine.solution import Parameters, Settings, Solution
 
 Scope = Literal["global", "tensor"]
 Retain = Literal["per_sample", "mean"]
-Solver = Literal["materialize"]
+Solver = Literal["gramian", "materialize"]
+
+# Small enough for the allocator of the C library to reuse it instead of asking the system for fresh pages.
+CHUNK_BYTES = 2**25
 
 
 class OrthoGrad:
@@ -42,14 +58,16 @@ class OrthoGrad:
         scope: ``"global"`` projects in the whole parameter space (the paper's formula), ``"tensor"`` within
             each parameter tensor (as the public code copy does).
         retain: ``"per_sample"`` projects off every retain gradient, ``"mean"`` only off their mean.
-        solver: ``"materialize"`` builds the k×d matrix of gradients in float64: slow, and the oracle of the
-            others.
+        solver: ``"gramian"`` solves the k×k system of the Gramian, which it collects layer by layer, and
+            never holds a per-sample gradient of the model. ``"materialize"`` builds the k×d matrix of
+            gradients in float64: slow, and the oracle of the others.
         rtol: Relative cut-off on singular values of the unit-length retain gradients, in [0, 1). None: 8·√eps
             of the parameters' dtype, see `orthograd.engine.projection.default_rtol`.
         noise_floor: Retain gradients with a norm at or below it are dropped and counted. None: 32·eps of the
             parameters' dtype, see `orthograd.engine.projection.default_noise_floor`.
         full_diagnostics: Also compute the dear figures of `Diagnostics`. On CUDA this resets the peak-memory
             statistics of the allocator.
+        chunk_bytes: Bound on the temporaries that the Gramian of one layer takes; more is cut into tiles.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -61,10 +79,11 @@ class OrthoGrad:
         alpha: float = 0.5,
         scope: Scope = "global",
         retain: Retain = "per_sample",
-        solver: Solver = "materialize",
+        solver: Solver = "gramian",
         rtol: float | None = None,
         noise_floor: float | None = None,
         full_diagnostics: bool = False,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         if not 0 <= alpha <= 1:
             raise ValueError(
@@ -79,6 +98,8 @@ class OrthoGrad:
             )
         if noise_floor is not None and not (noise_floor >= 0 and math.isfinite(noise_floor)):
             raise ValueError(f"noise_floor is {noise_floor}: choose a finite gradient norm ≥ 0, or None.")
+        if chunk_bytes < 1:
+            raise ValueError(f"chunk_bytes is {chunk_bytes}: choose a number of bytes ≥ 1.")
         self.model = model
         self.alpha = float(alpha)
         self.scope = scope
@@ -87,6 +108,19 @@ class OrthoGrad:
         self.rtol = rtol
         self.noise_floor = noise_floor
         self.full_diagnostics = full_diagnostics
+        self.chunk_bytes = chunk_bytes
+        self._tape = Tape(model) if solver == "gramian" else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the hooks from the model. The object is of no further use."""
+        if self._tape is not None:
+            self._tape.close()
 
     def backward(self, forget_losses: Tensor, retain_losses: Tensor) -> Diagnostics:
         """Add the direction to ``p.grad`` from two vectors of per-sample losses, and free their graph.
@@ -103,12 +137,15 @@ class OrthoGrad:
         parameters = self._parameters()
         _check_vector(forget_losses, "forget_losses")
         _check_vector(retain_losses, "retain_losses")
-        for losses, name in ((forget_losses, "forget_losses"), (retain_losses, "retain_losses")):
-            _check_graph(losses, parameters, name)
-        rows = rows_from_losses(retain_losses, parameters)
-        forget = flat_gradient(forget_losses.mean(), parameters, retain_graph=False)
-        solution = solve_rows(forget, rows, parameters, self._settings(parameters))
-        solution = replace(solution, backward_samples=len(forget_losses) + len(retain_losses))
+        if self._tape is None:
+            for losses, name in ((forget_losses, "forget_losses"), (retain_losses, "retain_losses")):
+                _check_graph(Graph(losses), parameters, name)
+            rows = rows_from_losses(retain_losses, parameters)
+            forget = flat_gradient(forget_losses.mean(), parameters, retain_graph=False)
+            solution = solve_rows(forget, rows, parameters, self._settings(parameters))
+            solution = replace(solution, backward_samples=len(forget_losses) + len(retain_losses))
+        else:
+            solution = self._gramian(self._tape, forget_losses, retain_losses, parameters)
         return self._finish(solution, parameters, len(forget_losses), len(retain_losses), start)
 
     def backward_from(
@@ -132,13 +169,89 @@ class OrthoGrad:
         start = self._start()
         parameters = self._parameters()
         m, k = batch_size(forget_batch, "forget_batch"), batch_size(retain_batch, "retain_batch")
-        if micro_batch is not None and micro_batch < 1:
-            raise ValueError(f"micro_batch is {micro_batch}: choose a number of samples ≥ 1, or None.")
-        rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
-        forget = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch").mean(dim=0)
-        solution = solve_rows(forget, rows, parameters, self._settings(parameters))
-        solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
+        if micro_batch is not None and micro_batch < 2:
+            raise ValueError(f"micro_batch is {micro_batch}: two samples must meet, choose ≥ 2, or None.")
+        if self._tape is None:
+            rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
+            forget = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch").mean(
+                dim=0
+            )
+            solution = solve_rows(forget, rows, parameters, self._settings(parameters))
+            solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
+        else:
+            solution = self._gramian_from(
+                self._tape, loss_fn, forget_batch, retain_batch, parameters, micro_batch or max(m, k)
+            )
         return self._finish(solution, parameters, m, k, start)
+
+    def _gramian(
+        self, tape: Tape, forget_losses: Tensor, retain_losses: Tensor, parameters: Parameters
+    ) -> Solution:
+        """The Gramian solver on losses that are there."""
+        m, k = len(forget_losses), len(retain_losses)
+        settings = self._settings(parameters)
+        graph, forget_graph = tape.walk(retain_losses), tape.walk(forget_losses)
+        _check_graph(forget_graph, parameters, "forget_losses")
+        _check_graph(graph, parameters, "retain_losses")
+        others = m if graph.overlaps(forget_graph) else 0
+        forget = gradients_of(forget_losses.mean(), parameters, keep=others > 0)
+        if self.retain == "mean":
+            retain = gradients_of(retain_losses.mean(), parameters, keep=False)
+            return mean_solution(forget, retain, settings, (0, m + k))
+        source = OneGraph(RetainPass(tape, retain_losses, parameters, graph, others))
+        solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
+        return replace(solution, backward_samples=solution.backward_samples + m)
+
+    def _gramian_from(
+        self,
+        tape: Tape,
+        loss_fn: LossFunction,
+        forget_batch: Batch,
+        retain_batch: Batch,
+        parameters: Parameters,
+        micro_batch: int,
+    ) -> Solution:
+        """The Gramian solver on losses that are computed here, at most `micro_batch` samples at once."""
+        settings = self._settings(parameters)
+        m, k = batch_size(forget_batch, "forget_batch"), batch_size(retain_batch, "retain_batch")
+
+        def losses_of(batch: Batch, name: str) -> Tensor:
+            losses = loss_fn(self.model, batch)
+            return check_losses(losses, batch_size(batch, name), name)
+
+        def mean_gradient(batch: Batch, count: int, name: str) -> Gradients:
+            total: Gradients = {}
+            for part in blocks(count, micro_batch):
+                losses = losses_of(take(batch, part.start, part.stop), name)
+                _check_graph(tape.walk(losses), parameters, f"The loss of {name}")
+                found = gradients_of(losses.sum() / count, parameters, keep=False)
+                total = {key: total[key] + new for key, new in found.items()} if total else found
+            return total
+
+        forget = mean_gradient(forget_batch, m, "forget_batch")
+        if self.retain == "mean":
+            retain = mean_gradient(retain_batch, k, "retain_batch")
+            return mean_solution(forget, retain, settings, (m + k, m + k))
+
+        def retain_pass(indices: Tensor) -> RetainPass:
+            batch = tree_map(lambda leaf: leaf[indices.to(leaf.device)], retain_batch)
+            losses = losses_of(batch, "retain_batch")
+            graph = tape.walk(losses)
+            _check_graph(graph, parameters, "The loss of retain_batch")
+            return RetainPass(tape, losses, parameters, graph, others=0)
+
+        source: RetainSource
+        if k <= micro_batch:
+            source = OneGraph(retain_pass(torch.arange(k)))
+            source.forward_samples = k
+        else:
+            source = MicroBatches(retain_pass, k, micro_batch)
+        solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
+        return replace(
+            solution,
+            forward_samples=solution.forward_samples + m,
+            backward_samples=solution.backward_samples + m,
+        )
 
     def _start(self) -> float:
         """Refuse what has no per-sample gradients, start the measurement, and give the time."""
@@ -233,20 +346,10 @@ def _check_vector(losses: Tensor, name: str) -> None:
         raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
 
 
-def _check_graph(losses: Tensor, parameters: Parameters, name: str) -> None:
+def _check_graph(graph: Graph, parameters: Parameters, name: str) -> None:
     """Refuse losses from which no trainable parameter of the model can be reached."""
-    wanted = set(map(id, parameters.values()))
-    seen: set[torch.autograd.graph.Node] = set()
-    stack = [losses.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        if id(getattr(node, "variable", None)) in wanted:
-            return
-        seen.add(node)
-        stack.extend(parent for parent, _ in node.next_functions)
-    raise ValueError(
-        f"{name} does not depend on any trainable parameter of this model: compute it from the output of "
-        "the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
-    )
+    if not graph.leaves(parameters):
+        raise ValueError(
+            f"{name} does not depend on any trainable parameter of this model: compute it from the output "
+            "of the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
+        )

@@ -1,0 +1,652 @@
+"""The default solver: K and r layer by layer in a collecting backward pass, then one weighted backward pass.
+
+The direction is a weighted sum of per-sample gradients, so it is the gradient of one weighted loss, with the
+weights ``α/k + (1 − α)·c_i`` on the retain losses and ``−(1 − α)/m`` on the forget losses, where ``K c = r``.
+See ``docs/engine.md`` for the derivation. Two certificates are checked at every step, so that a wrong answer
+raises:
+
+1. ``‖Σ w_i g_r^i‖² = wᵀ K w`` and ``⟨Σ w_i g_r^i, g_u⟩ = wᵀ r``, with the left sides from autograd: catches a
+   parameter whose use was not seen;
+2. in the weighted backward pass every layer gets ``w_i`` times what sample i got in the collecting pass:
+   catches losses that mix samples, and losses in another order than the batch.
+"""
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthograd.engine.fallback import fallback_rows
+from orthograd.engine.graph import Fallback, Graph, LayerCall, Plan, Tape, make_plan
+from orthograd.engine.layers import (
+    ExplicitRows,
+    Use,
+    accumulation_dtype,
+    blocks,
+    extended_gramian,
+    layer_uses,
+)
+from orthograd.engine.materialize import NON_FINITE_MEND
+from orthograd.engine.projection import GramianSolver
+from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
+
+# A refinement step pays where the error that the Gramian brings, about eps·κ², could be seen in the result.
+REFINE_ABOVE = 1e-4
+
+Gradients = dict[str, Tensor]
+# Called with the name of a parameter and all its uses, as soon as the collecting pass has them.
+OnParameter = Callable[[str, Sequence[Use]], None]
+
+
+class RetainPass:
+    """Backward passes over the losses of retain samples that went through the model together.
+
+    Args:
+        tape: Hooks of the model.
+        losses: (k,) retain losses.
+        parameters: Trainable parameters by name.
+        graph: Graph of the losses.
+        others: Forget samples of the same forward pass: 0, or m.
+
+    Attributes:
+        plan: Where the rows of each parameter come from.
+        samples: k.
+        sizes: ‖b_i‖ (k,) of every layer call in the collecting pass, by (name, number of the call).
+        eps: Largest machine epsilon of the gradients that a layer got.
+    """
+
+    def __init__(self, tape: Tape, losses: Tensor, parameters: Parameters, graph: Graph, others: int) -> None:
+        self._tape = tape
+        self._losses = losses
+        self._parameters = parameters
+        self.samples = len(losses)
+        self._others = others
+        self.plan: Plan = make_plan(graph, parameters, self.samples + others)
+        names = {id(parameters[name]): name for name in self.plan.layer_calls}
+        calls = {call for calls in self.plan.layer_calls.values() for call in calls}
+        self._wanted = {
+            call: {kind: names[id(p)] for kind, p in call.module._parameters.items() if id(p) in names}
+            for call in calls
+        }
+        self._keys = _occurrences(calls)
+        self.sizes: dict[tuple[str, int], Tensor] = {}
+        self.eps = float(torch.finfo(losses.dtype).eps)
+
+    def collect(self, finish: OnParameter) -> None:
+        """Go backward from the sum of the losses to the layers only, and keep the graph."""
+        missing = {name: len(calls) for name, calls in self.plan.layer_calls.items()}
+        uses: dict[str, list[Use]] = {name: [] for name in missing}
+
+        def done(name: str, found: Sequence[Use]) -> None:
+            with _no_autocast(self._losses):
+                finish(name, found)
+
+        def receive(call: LayerCall, gradient: Tensor) -> None:
+            if call not in self._wanted:
+                return
+            if call.a._version != call.version:
+                raise RuntimeError(
+                    f"The input of layer {call.name!r} was changed in place after the layer had read it: "
+                    "use the out-of-place form of the operation that follows, or solver='materialize'."
+                )
+            part = self._own_samples(gradient, 0, call.name)
+            wanted, b = self._wanted[call], gradient[part]
+            self.sizes[self._keys[call]] = _sample_norms(b)
+            self.eps = max(self.eps, float(torch.finfo(b.dtype).eps))
+            with _no_autocast(b):
+                found = layer_uses(call.module, call.a[part], b, set(wanted))
+            for kind, use in found.items():
+                name = wanted[kind]
+                uses[name].append(use)
+                missing[name] -= 1
+                if missing[name] == 0:
+                    done(name, uses.pop(name))
+
+        broadcasts = [(name, edge) for name, edges in self.plan.broadcasts.items() for edge in edges]
+        outputs = [edge for fallback in self.plan.fallbacks for _, made in fallback.calls for _, edge in made]
+        extra = [edge for _, edge in broadcasts] + outputs
+        total = self._losses.sum()
+        gradients = self._backward(total, None, [*extra, *self.plan.edges], receive, keep=True)
+        if uses:
+            raise RuntimeError(f"The backward pass did not reach {sorted(uses)}: this is a bug in orthograd.")
+        by_name: dict[str, list[Use]] = {}
+        for (name, _), gradient in zip(broadcasts, gradients, strict=False):
+            by_name.setdefault(name, []).append(self._broadcast_use(name, gradient))
+        for name, collected in by_name.items():
+            done(name, collected)
+        rest = iter(gradients[len(broadcasts) : len(extra)])
+        for fallback in self.plan.fallbacks:
+            for name, collected in self._fallback_uses(fallback, rest).items():
+                done(name, collected)
+        for name in self.plan.by_loss:
+            done(name, [self._use_by_loss(self._parameters[name])])
+
+    def weighted(self, weights: Tensor, sizes: dict[tuple[str, int], Tensor], keep: bool) -> Gradients:
+        """Gradient of Σ_i w_i·loss_i, with the second certificate.
+
+        Args:
+            weights: (k,) float64.
+            sizes: `sizes` of a collecting pass over the same samples.
+            keep: Whether the graph is needed again.
+
+        Raises:
+            ValueError: If a layer got something else than w_i times its gradient in the collecting pass.
+        """
+        weights = weights.to(self._losses.device)
+        checks: list[tuple[str, Tensor]] = []
+
+        def receive(call: LayerCall, gradient: Tensor) -> None:
+            if call not in self._wanted:
+                return
+            part = self._own_samples(gradient, 0, call.name)
+            expected = weights.abs() * sizes[self._keys[call]]
+            # Rounding is relative to the sample's own gradient, except where it underflows beside the others.
+            bound = math.sqrt(torch.finfo(gradient.dtype).eps) * (4 * expected + 1e-3 * expected.max())
+            checks.append((call.name, (_sample_norms(gradient[part]) - expected).abs() <= bound))
+
+        inputs = list(self._parameters.values())
+        gradients = self._backward(self._losses, weights.to(self._losses.dtype), inputs, receive, keep)
+        for name, passed in checks:
+            if not passed.all():
+                raise ValueError(
+                    "The gradient of a retain sample depends on the weights of other samples' losses (found "
+                    f"at layer {name!r}): the losses mix samples, are in another order than the batch, or "
+                    "the forward pass cannot be repeated (dropout). Give losses[i] that depends on sample i "
+                    "of the batch only, and call model.eval()."
+                )
+        return dict(zip(self._parameters, gradients, strict=True))
+
+    def _backward(
+        self,
+        outputs: Tensor,
+        weights: Tensor | None,
+        inputs: Any,
+        receive: Callable[[LayerCall, Tensor], None],
+        keep: bool,
+    ) -> list[Tensor]:
+        self._tape.receive = receive
+        try:
+            gradients = torch.autograd.grad(
+                outputs,
+                inputs,
+                weights,
+                retain_graph=keep,
+                allow_unused=True,
+                materialize_grads=weights is not None,
+            )
+        finally:
+            self._tape.receive = None
+        return list(gradients)
+
+    def _own_samples(self, gradient: Tensor, dim: int, name: str) -> slice:
+        """Where the retain samples are in a batch that may hold the forget samples too."""
+        if self._others == 0:
+            return slice(0, self.samples)
+        m, k = self._others, self.samples
+        for other, own in ((0, slice(m, m + k)), (k, slice(0, k))):
+            if not gradient.narrow(dim, other, m).any():
+                return own
+        raise ValueError(
+            "In the common forward pass the retain samples are neither the first nor the last part of the "
+            f"batch, or the losses mix samples (found at {name!r}): send forget and retain samples through "
+            "the model in two forward passes, or one part after the other."
+        )
+
+    def _broadcast_use(self, name: str, gradient: Tensor) -> Use:
+        shape = self._parameters[name].shape
+        rows = gradient[self._own_samples(gradient, 0, name)].to(accumulation_dtype(gradient))
+        aligned = (1,) * (rows.dim() - len(shape)) + tuple(shape)
+        repeated = [dim for dim in range(1, rows.dim()) if aligned[dim] == 1 and rows.shape[dim] > 1]
+        return ExplicitRows(rows.sum(repeated) if repeated else rows, shape)
+
+    def _fallback_uses(self, fallback: Fallback, gradients: Iterable[Tensor | None]) -> dict[str, list[Use]]:
+        parameters = {name: self._parameters[name] for name in fallback.names}
+        uses: dict[str, list[Use]] = {}
+        for call, edges in fallback.calls:
+            pieces = {index: gradient for (index, _), gradient in zip(edges, gradients, strict=False)}
+            found = {index: gradient for index, gradient in pieces.items() if gradient is not None}
+            some = next(iter(found.values()))
+            part = self._own_samples(some, call.batch_dim, call.name)
+            for name, rows in fallback_rows(self._tape, call, found, part, parameters).items():
+                uses.setdefault(name, []).append(ExplicitRows(rows, parameters[name].shape))
+        return uses
+
+    def _use_by_loss(self, parameter: Tensor) -> Use:
+        """One backward pass for each sample: always right, and the last resort."""
+        rows = [
+            torch.autograd.grad(
+                loss, parameter, retain_graph=True, materialize_grads=True, allow_unused=True
+            )[0]
+            for loss in self._losses
+        ]
+        stacked = torch.stack(rows)
+        return ExplicitRows(stacked.to(accumulation_dtype(stacked)).flatten(1), parameter.shape)
+
+
+class RetainSource(ABC):
+    """Where the retain losses come from: one graph that is there, or forward passes over micro-batches.
+
+    Attributes:
+        samples: k.
+        uncovered: Parameters that no layer formula covered so far.
+        eps: Largest machine epsilon of the gradients that a layer got so far.
+        sizes: ‖b_i‖ (k,) of every layer call.
+        forward_samples: Samples sent forward so far.
+        backward_samples: Samples sent backward so far.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self.uncovered: dict[str, None] = {}
+        self.eps = 0.0
+        self.sizes: dict[tuple[str, int], Tensor] = {}
+        self.forward_samples = 0
+        self.backward_samples = 0
+
+    @abstractmethod
+    def pairs(self) -> Iterator[tuple[Tensor, RetainPass]]:
+        """Passes with the indices of their samples, such that any two samples meet in one of them."""
+
+    @abstractmethod
+    def parts(self, last: bool) -> Iterator[tuple[slice, RetainPass, bool]]:
+        """Passes that hold each sample once, and whether their graph must be kept (`last`: not needed
+        again)."""
+
+    def _collect(self, step: RetainPass, indices: Tensor | slice, finish: OnParameter) -> None:
+        step.collect(finish)
+        self.backward_samples += step.samples
+        self.eps = max(self.eps, step.eps)
+        self.uncovered.update(dict.fromkeys(step.plan.uncovered))
+        for key, sizes in step.sizes.items():
+            if key not in self.sizes:
+                self.sizes[key] = sizes.new_zeros(self.samples)
+            self.sizes[key][indices] = sizes
+
+    def gramians(self, forget: Gradients, chunk_bytes: int, each: bool) -> dict[str, Tensor]:
+        """K, r and ‖g_u‖² as one (k+1, k+1) float64 matrix, for each parameter or (name "") for all of
+        them."""
+        found: dict[str, Tensor] = {}
+        for indices, step in self.pairs():
+            pair: dict[str, Tensor] = {}
+
+            def add(name: str, uses: Sequence[Use], pair: dict[str, Tensor] = pair) -> None:
+                part = extended_gramian(uses, forget[name], chunk_bytes)
+                key = name if each else ""
+                pair[key] = pair[key] + part if key in pair else part
+
+            self._collect(step, indices, add)
+            where = torch.cat([indices, indices.new_tensor([self.samples])])
+            for key, part in pair.items():
+                if key not in found:
+                    found[key] = part.new_zeros(self.samples + 1, self.samples + 1)
+                found[key][where[:, None], where] = part
+        return found
+
+    def products(self, vector: Gradients) -> Tensor:
+        """⟨g_r^i, vector⟩ (k,) in float64."""
+        total = torch.zeros(self.samples, dtype=torch.float64)
+        for part, step, _ in self.parts(last=False):
+
+            def add(name: str, uses: Sequence[Use], part: slice = part) -> None:
+                for use in uses:
+                    total[part] += use.products(vector[name]).cpu()
+
+            self._collect(step, part, add)
+        return total
+
+    def weighted_each(self, weights: dict[str, Tensor]) -> Gradients:
+        """Σ_i w_i g_r^i with other weights (k,) for every parameter."""
+        total: Gradients = {}
+        for part, step, _ in self.parts(last=False):
+
+            def add(name: str, uses: Sequence[Use], part: slice = part) -> None:
+                for use in uses:
+                    found = use.weighted(weights[name][part])
+                    total[name] = total[name] + found if name in total else found
+
+            self._collect(step, part, add)
+        return total
+
+    def weighted(self, weights: Tensor, last: bool) -> Gradients:
+        """Σ_i w_i g_r^i from autograd, with the second certificate."""
+        total: Gradients = {}
+        for part, step, keep in self.parts(last):
+            sizes = {key: found[part] for key, found in self.sizes.items()}
+            for name, found in step.weighted(weights[part], sizes, keep).items():
+                total[name] = total[name] + found if name in total else found
+            self.backward_samples += step.samples
+        return total
+
+
+class OneGraph(RetainSource):
+    """Retain losses whose graph is there."""
+
+    def __init__(self, step: RetainPass) -> None:
+        super().__init__(step.samples)
+        self._step = step
+
+    def pairs(self) -> Iterator[tuple[Tensor, RetainPass]]:
+        yield torch.arange(self.samples), self._step
+
+    def parts(self, last: bool) -> Iterator[tuple[slice, RetainPass, bool]]:
+        yield slice(0, self.samples), self._step, not last
+
+
+class MicroBatches(RetainSource):
+    """Retain losses that are computed again for every pass, at most `size` samples at once.
+
+    The cross terms of two micro-batches need both at once, so that any two blocks of size/2 samples share a
+    pass: about 2·k²/size samples go forward and backward in all.
+
+    Args:
+        forward: Losses of the samples with the given indices.
+        samples: k.
+        size: Samples in memory at once, at least 2.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], RetainPass], samples: int, size: int) -> None:
+        super().__init__(samples)
+        self._forward = forward
+        self._size = size
+
+    def _step(self, indices: Tensor) -> RetainPass:
+        self.forward_samples += len(indices)
+        return self._forward(indices)
+
+    def pairs(self) -> Iterator[tuple[Tensor, RetainPass]]:
+        halves = torch.split(torch.arange(self.samples), self._size // 2)
+        for left, right in itertools.combinations(halves, 2):
+            indices = torch.cat([left, right])
+            yield indices, self._step(indices)
+
+    def parts(self, last: bool) -> Iterator[tuple[slice, RetainPass, bool]]:
+        for part in blocks(self.samples, self._size):
+            yield part, self._step(torch.arange(part.start, part.stop)), False
+
+
+class System:
+    """The k×k system K c = r, its weights and what they say.
+
+    Args:
+        extended: K, r and ‖g_u‖², (k+1, k+1) in float64.
+        settings: Settings of the projection.
+
+    Attributes:
+        solver: Decomposition of K.
+        coefficients: c (k,).
+    """
+
+    def __init__(self, extended: Tensor, settings: Settings) -> None:
+        if not torch.isfinite(extended).all():
+            raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
+        extended = extended.cpu()
+        self._settings = settings
+        self.gramian, self.right, self.forget_square = extended[:-1, :-1], extended[:-1, -1], extended[-1, -1]
+        self.solver = GramianSolver(self.gramian, settings.rtol, settings.noise_floor)
+        self.coefficients = self.solver.solve(self.right)
+
+    def weights(self) -> Tensor:
+        """α/k + (1 − α)·c_i (k,)."""
+        alpha = self._settings.alpha
+        return alpha / len(self.gramian) + (1 - alpha) * self.coefficients
+
+    def removed_square(self) -> float:
+        """‖g_u − g_u⊥‖² = cᵀ K c."""
+        return max(0.0, float(self.coefficients @ self.gramian @ self.coefficients))
+
+    def projected_square(self) -> float:
+        """‖g_u⊥‖² = ‖g_u‖² − 2cᵀr + cᵀKc."""
+        return max(
+            0.0, float(self.forget_square - 2 * self.coefficients @ self.right) + self.removed_square()
+        )
+
+    def mean_square(self) -> float:
+        """‖mean_i g_r^i‖²."""
+        return max(0.0, float(self.gramian.mean()))
+
+    def residual(self) -> Tensor:
+        """⟨g_r^i, g_u⊥⟩ (k,) as far as K and r know."""
+        return self.right - self.gramian @ self.coefficients
+
+
+def certify(
+    name: str, gradients: Iterable[tuple[Tensor, Tensor]], system: System, weights: Tensor, eps: float
+) -> None:
+    """The first certificate: norm and product with g_u of Σ w_i g_r^i, from autograd and from K and r.
+
+    Args:
+        name: What is certified, for the message.
+        gradients: Pairs of tensors, of the weighted retain gradient and of g_u.
+        system: K and r.
+        weights: w (k,).
+        eps: Machine epsilon of the backward pass.
+
+    Raises:
+        RuntimeError: If they disagree.
+    """
+    square = product = 0.0
+    for retain, forget in gradients:
+        square += float(torch.linalg.vector_norm(retain).double().square())
+        product += float((retain * forget).sum(dtype=torch.float64))
+    scale = float(weights.abs() @ system.solver.norms)
+    bound = math.sqrt(eps) * scale
+    known_square, known_product = float(weights @ system.gramian @ weights), float(weights @ system.right)
+    forget_norm = math.sqrt(float(system.forget_square))
+    if abs(square - known_square) > bound * scale or abs(product - known_product) > bound * forget_norm:
+        raise RuntimeError(
+            f"The Gramian of {name} does not belong to its gradients (squared norm {square:.6g} against "
+            f"{known_square:.6g}, product {product:.6g} against {known_product:.6g}): a parameter is used "
+            "in a way that was not seen, or the forward pass cannot be repeated (dropout: call "
+            "model.eval()). Otherwise use solver='materialize' and report the model."
+        )
+
+
+def gramian_solution(
+    source: RetainSource, forget: Gradients, parameters: Parameters, settings: Settings, chunk_bytes: int
+) -> Solution:
+    """Direction and figures from g_u and the retain losses.
+
+    Args:
+        source: The retain losses; its graph is used up.
+        forget: g_u by parameter.
+        parameters: Trainable parameters by name.
+        settings: Settings of the projection.
+        chunk_bytes: Bound on the temporaries of one layer.
+    """
+    if settings.scope == "tensor":
+        return _tensor_scope(source, forget, parameters, settings, chunk_bytes)
+    found = source.gramians(forget, chunk_bytes, each=False)[""]
+    found[-1, -1] = sum(torch.linalg.vector_norm(part).double().square() for part in forget.values())
+    system = System(found, settings)
+    refinements, cosine, per_layer = 0, None, None
+    # eps is that of the gradients: bf16 under autocast, whose rounding no solve can repair.
+    precise = torch.finfo(torch.float64 if source.eps < 1e-10 else torch.float32).eps
+    if precise * system.solver.spectrum.condition_number**2 > REFINE_ABOVE:
+        products, _ = _measure(source, system, forget)
+        system.coefficients = system.coefficients + system.solver.solve(products)
+        refinements = 1
+    if settings.full_diagnostics:
+        products, per_layer = _measure(source, system, forget)
+        cosine = _largest_cosine(system, products)
+    weights = system.weights()
+    gradients = source.weighted(weights, last=True)
+    pairs = ((gradients[name], forget[name]) for name in parameters)
+    certify("the model", pairs, system, weights, source.eps)
+    return Solution(
+        direction=[gradients[name].sub(forget[name], alpha=1 - settings.alpha) for name in parameters],
+        spectrum=system.solver.spectrum,
+        forget_norm=math.sqrt(float(system.forget_square)),
+        projected_norm=math.sqrt(system.projected_square()),
+        retain_mean_norm=math.sqrt(system.mean_square()),
+        removed_norm=math.sqrt(system.removed_square()),
+        removed_per_layer=per_layer,
+        max_cosine=_largest_cosine(system, system.residual()) if cosine is None else cosine,
+        max_cosine_measured=cosine is not None,
+        fallbacks=tuple(source.uncovered),
+        refinements=refinements,
+        engine_bytes=_engine_bytes(parameters, source.samples, 1, chunk_bytes),
+        forward_samples=source.forward_samples,
+        backward_samples=source.backward_samples,
+    )
+
+
+def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[Tensor, dict[str, float]]:
+    """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor."""
+    removed = source.weighted(system.coefficients, last=False)
+    per_layer = {
+        name: float(part.norm() / forget[name].norm()) if forget[name].any() else 0.0
+        for name, part in removed.items()
+    }
+    return source.products({name: forget[name] - part for name, part in removed.items()}), per_layer
+
+
+def _largest_cosine(system: System, products: Tensor) -> float:
+    """Largest |cos(g_u⊥, g_r^i)| over the rows above the noise floor, for ⟨g_r^i, g_u⊥⟩ (k,)."""
+    kept, length = system.solver.kept, math.sqrt(system.projected_square())
+    if not kept.any() or length == 0:
+        return 0.0
+    return float((products[kept].abs() / system.solver.norms[kept]).max()) / length
+
+
+def _tensor_scope(
+    source: RetainSource, forget: Gradients, parameters: Parameters, settings: Settings, chunk_bytes: int
+) -> Solution:
+    """Every tensor has its own coefficients, so that no single weighted loss has this gradient."""
+    found = source.gramians(forget, chunk_bytes, each=True)
+    systems = {name: System(extended, settings) for name, extended in found.items()}
+    gradients = source.weighted_each({name: system.weights() for name, system in systems.items()})
+    # Nothing above has gone through autograd's own weight gradients: one pass with uneven weights does.
+    probe = torch.linspace(0.5, 1.5, source.samples, dtype=torch.float64)
+    probed = source.weighted(probe, last=True)
+    for name, system in systems.items():
+        certify(f"parameter {name!r}", [(probed[name], forget[name])], system, probe, source.eps)
+    unreached = {name: torch.zeros_like(part) for name, part in forget.items() if name not in systems}
+    gradients.update(unreached)
+    forget_square = sum(float(part.double().square().sum()) for part in forget.values())
+    alone = sum(float(forget[name].double().square().sum()) for name in unreached)
+    products = torch.stack([system.residual() for system in systems.values()]).sum(0)
+    norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
+    projected = math.sqrt(alone + sum(system.projected_square() for system in systems.values()))
+    kept = norms > settings.noise_floor
+    mean = sum((system.gramian for system in systems.values()), torch.zeros((), dtype=torch.float64))
+    return Solution(
+        direction=[
+            gradients[name].to(p.dtype).sub(forget[name], alpha=1 - settings.alpha)
+            for name, p in parameters.items()
+        ],
+        spectrum=merge_spectra([system.solver.spectrum for system in systems.values()]),
+        forget_norm=math.sqrt(forget_square),
+        projected_norm=projected,
+        retain_mean_norm=math.sqrt(max(0.0, float(mean.mean()))),
+        removed_norm=math.sqrt(sum(system.removed_square() for system in systems.values())),
+        removed_per_layer={
+            name: math.sqrt(system.removed_square() / float(system.forget_square))
+            if system.forget_square
+            else 0.0
+            for name, system in systems.items()
+        },
+        max_cosine=float((products.abs() / norms)[kept].max()) / projected
+        if kept.any() and projected
+        else 0.0,
+        max_cosine_measured=False,
+        fallbacks=tuple(source.uncovered),
+        engine_bytes=_engine_bytes(parameters, source.samples, len(systems), chunk_bytes),
+        forward_samples=source.forward_samples,
+        backward_samples=source.backward_samples,
+    )
+
+
+def mean_solution(
+    forget: Gradients, retain: Gradients, settings: Settings, samples: tuple[int, int]
+) -> Solution:
+    """Direction and figures for ``retain="mean"``: the projection off one vector, or one for each tensor.
+
+    Args:
+        forget: g_u by parameter.
+        retain: Gradient of the mean retain loss by parameter.
+        settings: Settings of the projection.
+        samples: Samples sent forward and backward.
+    """
+    groups = [[name] for name in forget] if settings.scope == "tensor" else [list(forget)]
+    direction, per_layer = {}, {}
+    systems: list[System] = []
+    forget_square = projected_square = removed_square = cosine = 0.0
+    for names in groups:
+        vectors = torch.stack(
+            [torch.cat([part[name].double().flatten() for name in names]) for part in (retain, forget)]
+        )
+        system = System(vectors @ vectors.T, settings)
+        systems.append(system)
+        projected = vectors[1]
+        # Twice, for the same reason as in `project_rows`.
+        for _ in range(2):
+            projected = (
+                projected - system.solver.solve((vectors[:1] @ projected).cpu()).to(projected) * vectors[0]
+            )
+        forget_square += float(system.forget_square)
+        projected_square += float(projected.square().sum())
+        removed_square += float((vectors[1] - projected).square().sum())
+        cosine += float(vectors[0] @ projected)
+        found = settings.alpha * vectors[0] - (1 - settings.alpha) * projected
+        sizes = [forget[name].numel() for name in names]
+        for name, piece, rest in zip(
+            names, torch.split(found, sizes), torch.split(projected, sizes), strict=True
+        ):
+            direction[name] = piece.view_as(forget[name]).to(forget[name].dtype)
+            norm = float(forget[name].norm())
+            change = (forget[name].double() - rest.view_as(forget[name])).norm()
+            per_layer[name] = float(change) / norm if norm > 0 else 0.0
+    mean_norm = math.sqrt(sum(float(system.gramian[0, 0]) for system in systems))
+    scale = mean_norm * math.sqrt(projected_square)
+    return Solution(
+        direction=list(direction.values()),
+        spectrum=merge_spectra([system.solver.spectrum for system in systems]),
+        forget_norm=math.sqrt(forget_square),
+        projected_norm=math.sqrt(projected_square),
+        retain_mean_norm=mean_norm,
+        removed_norm=math.sqrt(removed_square),
+        removed_per_layer=per_layer if settings.full_diagnostics else None,
+        max_cosine=abs(cosine) / scale if mean_norm > settings.noise_floor and scale > 0 else 0.0,
+        max_cosine_measured=True,
+        engine_bytes=6 * 8 * max(sum(forget[name].numel() for name in names) for names in groups),
+        forward_samples=samples[0],
+        backward_samples=samples[1],
+    )
+
+
+def gradients_of(loss: Tensor, parameters: Parameters, keep: bool) -> Gradients:
+    """Gradient of a scalar loss by parameter, zeros where it does not reach."""
+    found = torch.autograd.grad(
+        loss, list(parameters.values()), retain_graph=keep, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(parameters, found, strict=True))
+
+
+def _engine_bytes(parameters: Parameters, samples: int, systems: int, chunk_bytes: int) -> int:
+    """Two copies of the gradient, the Gramians and the temporaries of one layer."""
+    gradient = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
+    return 2 * gradient + 8 * (systems + 2) * (samples + 1) ** 2 + chunk_bytes
+
+
+def _occurrences(calls: Iterable[LayerCall]) -> dict[LayerCall, tuple[str, int]]:
+    """(name, number of earlier calls of the layer): the same in every pass over the same samples."""
+    counts: dict[str, int] = {}
+    keys = {}
+    for call in sorted(calls, key=lambda call: call.order):
+        keys[call] = (call.name, counts.get(call.name, 0))
+        counts[call.name] = counts.get(call.name, 0) + 1
+    return keys
+
+
+def _sample_norms(b: Tensor) -> Tensor:
+    """‖b_i‖ (k,) in float64."""
+    norms: Tensor = torch.linalg.vector_norm(b.flatten(1), dim=1, dtype=accumulation_dtype(b))
+    return norms.double()
+
+
+def _no_autocast(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(tensor.device.type, enabled=False)
