@@ -38,7 +38,7 @@ def run(
         return F.cross_entropy(model(images), labels, reduction="none")
 
     optimizer = base.sgd(model, params)
-    engine = OrthoGrad(model, alpha=params.alpha, solver="materialize", rtol=params.rtol)
+    engine = OrthoGrad(model, alpha=params.alpha, rtol=params.rtol)
     forget = data["forget"].batches(params.forget_batch, generator)
     retain = data["retain"].batches(params.retain_batch, generator)
     for forget_batch, retain_batch in zip(forget, retain, strict=True):

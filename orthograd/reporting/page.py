@@ -47,7 +47,7 @@ class Conditions:
     threads: int
     """Threads of torch within one job."""
     seconds: float
-    """Computing time of all jobs together."""
+    """Computing time of training and unlearning, without evaluation, all jobs together."""
 
 
 @dataclass(frozen=True)

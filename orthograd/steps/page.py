@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from orthograd.config import Profile
 from orthograd.data.splits import read_split
-from orthograd.records import read_json, read_json_list
+from orthograd.records import read_json, read_json_list, write_json
 from orthograd.reporting.experiment import Experiment
 from orthograd.reporting.page import (
     Conditions,
@@ -41,6 +42,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
+    parser.add_argument(
+        "--made-with", type=Path, required=True, help="JSON file to write: commit, machine, versions"
+    )
     parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
 
 
@@ -49,6 +53,18 @@ def run(arguments: Namespace) -> None:
     config = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)
+    conditions = _conditions(
+        profile,
+        config,
+        [read_json(path) for path in arguments.conditions],
+        [
+            DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
+            for path in arguments.provenance
+            for file in read_json_list(path)
+        ],
+        float(data.costs["seconds"].sum()),
+    )
+    write_json(arguments.made_with, asdict(conditions))
     render(
         PageContext(
             title="OrthoGrad, reproduced",
@@ -57,17 +73,7 @@ def run(arguments: Namespace) -> None:
                 _notes(profile, experiment, split)
                 for experiment, split in zip(profile.experiments, arguments.split, strict=True)
             ],
-            conditions=_conditions(
-                profile,
-                config,
-                [read_json(path) for path in arguments.conditions],
-                [
-                    DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
-                    for path in arguments.provenance
-                    for file in read_json_list(path)
-                ],
-                float(data.costs["seconds"].sum()),
-            ),
+            conditions=conditions,
             states=read_states(arguments.states),
         ),
         arguments.page,

@@ -135,6 +135,7 @@ rule page:
         states=workflow.source_path("../../config/experiments.yaml"),
     output:
         config=f"{REPORT}/config.yaml",
+        conditions=f"{REPORT}/conditions.json",
         page=report(
             f"{REPORT}/index.html",
             caption="../report/page.rst",
@@ -159,4 +160,5 @@ rule page:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --conditions {input.conditions} --split {input.splits} "
         "--provenance {input.provenance} --states {input.states} --config {output.config} "
+        "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"

@@ -1,0 +1,145 @@
+"""The config schema: what is wrong is named with its key, its cause and its mend."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orthograd.config import ConfigError, load, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = sorted(
+    path
+    for path in (ROOT / "config").glob("*.yaml")
+    if "profile" in yaml.safe_load(path.read_text(encoding="utf-8"))
+)
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_every_profile_is_valid_and_named_like_its_file(path: Path) -> None:
+    assert load(path).profile == path.stem
+
+
+def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
+    def change(config: Any) -> None:
+        for key in keys[:-1]:
+            config = config[key]
+        config[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("sedes", value=[1]), r"sedes: unknown key\. Did you mean 'seeds'\? Mend: remove it"),
+        (
+            _set("methods", "orthograd", "alpha", value=1.5),
+            r"methods\.orthograd\.alpha: .*less than or equal to 1",
+        ),
+        (
+            _set("methods", "orthograd", "alpha", value=-0.1),
+            r"methods\.orthograd\.alpha: .*got -0\.1\)\. Mend: .*\[0, 1\]",
+        ),
+        (
+            _set("methods", "orthograd", "alhpa", value=1),
+            r"methods\.orthograd\.alhpa: unknown key\. Did you mean 'alpha'",
+        ),
+        (
+            _set("scenarios", "random", "fraction", value=0),
+            r"scenarios\.random\.fraction: .*greater than 0.*Mend: share",
+        ),
+        (
+            _set("scenarios", "random", "fraction", value=1.0),
+            r"scenarios\.random\.fraction: .*less than 1.*Mend: share",
+        ),
+        (
+            _set("scenarios", "class", "label", value=10),
+            r"scenarios\.class\.label: 10 is not a class.*0 to\s+9",
+        ),
+        (_set("scenarios", "class", "kind", value="clas"), r"scenarios\.class: .*'random', 'class'"),
+        (
+            _set("experiments", 0, "retain_size", value=4501),
+            r"T-IMG-R\.retain_size: 4501 is larger than .* pool of 4500",
+        ),
+        (
+            _set("methods", "orthgrad", value={}),
+            r"methods\.orthgrad: unknown method .*Did you mean 'orthograd'",
+        ),
+        (_set("models", "resnet19", value={}), r"models\.resnet19\.epochs: Field required\. Mend: passes"),
+        (
+            _set("datasets", "mnist", value={"train": 1, "validation": 1}),
+            r"datasets\.mnist: unknown dataset 'mnist'",
+        ),
+        (
+            _set("datasets", "fashion-mnist", "train", value=59_000),
+            r"fashion-mnist\.train: 59000 .* more\s+than the 60000",
+        ),
+        (
+            _set("datasets", "fashion-mnist", "test", value=10_001),
+            r"fashion-mnist\.test: 10001 is more than the 10000",
+        ),
+        (
+            _set("experiments", 0, "methods", value=["orthograd", "sgd"]),
+            r"T-IMG-R\.methods: unknown method 'sgd'",
+        ),
+        (_set("experiments", 0, "scenario", value="clas"), r"T-IMG-R\.scenario: .*Did you mean 'class'"),
+        (_set("seeds", value=[]), r"seeds: .*at least 1 item.*Mend: at least one whole number"),
+        (_set("seeds", value=[0, 0]), r"seeds: \[0, 0\] names one twice"),
+        (_set("seeds", value=[-1]), r"seeds\.0: .*greater than or equal to 0"),
+        (_set("mirror", value="/no/such/folder"), r"mirror.*/no/such/folder.*does not exist"),
+        (
+            _set("methods", "orthograd", "retain_batch", value=501),
+            r"retain_batch: a batch of 501 .* 500 retain images",
+        ),
+        (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
+        (lambda config: config.pop("threads"), r"threads: Field required\. Mend: torch's CPU threads"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_mend(
+    config: dict[str, Any], change: Callable[[Any], None], message: str
+) -> None:
+    validate(copy.deepcopy(config))  # the config is right before the change
+    change(config)
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
+def test_the_environment_variable_of_the_mirror_is_checked_too(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHOGRAD_MIRROR", "/no/such/folder")
+    with pytest.raises(ConfigError, match="ORTHOGRAD_MIRROR"):
+        validate(config)
+
+
+def test_all_problems_are_named_at_once(config: dict[str, Any]) -> None:
+    config["methods"]["orthograd"]["alpha"] = 2
+    config["scenarios"]["class"]["label"] = 99
+    with pytest.raises(ConfigError) as error:
+        validate(config)
+    assert "methods.orthograd.alpha" in str(error.value)
+    assert "scenarios.class.label" in str(error.value)
+
+
+def test_checking_a_config_does_not_import_torch() -> None:
+    program = "import sys, orthograd.config; from orthograd import methods; [methods.load(n) for n in methods.names()]"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{program}; print('torch' in sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "False"

@@ -1,0 +1,136 @@
+"""The unlearning loop: stopping rule, trajectory, cost, and the data that a method may see."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from orthograd.data.samples import Samples
+from orthograd.methods.base import DataView, Method, Params, Step, UndeclaredDataError
+from orthograd.specs import Stopping
+from orthograd.unlearning import target_accuracy, unlearn
+
+
+class Threshold(nn.Module):
+    """Says class 1 where the only feature is above a threshold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.zeros(len(x)), x[:, 0] - self.threshold], dim=1)
+
+
+def _samples(*values: float) -> Samples:
+    return Samples(torch.tensor(values)[:, None], torch.ones(len(values), dtype=torch.int64))
+
+
+# All of class 1. With the threshold at 0.5 all are right; each step of `_raise` takes the lowest one away.
+FORGET = _samples(1, 2, 3, 4)
+
+
+def _raise(model: nn.Module, data: DataView, params: Params, generator: torch.Generator) -> Iterator[Step]:
+    while True:
+        with torch.no_grad():
+            model.threshold += 1
+        yield Step(forward=3, backward=2, values={"threshold": model.threshold.item()})
+
+
+METHOD = Method("raise", "θ ← θ + 1", "this test", frozenset({"forget"}), Params, _raise)
+
+
+def _run(target: float, every: int, max_steps: int, method: Method = METHOD):
+    model = Threshold().eval()
+    run = unlearn(
+        model,
+        method,
+        Params(learning_rate=1),
+        data={"forget": FORGET, "retain": FORGET},
+        watched={"forget": FORGET},
+        target=target,
+        stopping=Stopping(every=every, max_steps=max_steps, class_target=0.0),
+        batch_size=3,
+        generator=torch.Generator(),
+    )
+    return run, model
+
+
+@pytest.mark.parametrize(
+    ("target", "every", "steps", "accuracy"),
+    [
+        (0.75, 1, 1, 0.75),  # at the target is enough
+        (0.74, 1, 2, 0.5),
+        (0.0, 1, 4, 0.0),
+        (0.75, 2, 2, 0.5),  # first check at or after the crossing
+        (0.5, 3, 3, 0.25),
+        (1.0, 1, 0, 1.0),  # already there: no step
+    ],
+)
+def test_the_first_check_at_or_below_the_target_ends_the_run(
+    target: float, every: int, steps: int, accuracy: float
+) -> None:
+    run, model = _run(target, every, max_steps=10)
+    assert run.reached
+    assert run.steps == steps
+    assert run.trajectory[-1]["accuracy_forget"] == accuracy
+    assert model.threshold.item() == 0.5 + steps
+
+
+def test_a_target_out_of_reach_is_a_result() -> None:
+    run, _ = _run(target=0.1, every=2, max_steps=3)
+    assert not run.reached
+    assert run.steps == 3
+    # Checked at 0, at 2, and at the end, though 3 is no multiple of 2.
+    assert [row["step"] for row in run.trajectory] == [0, 2, 3]
+    assert [row["accuracy_forget"] for row in run.trajectory] == [1.0, 0.5, 0.25]
+
+
+def test_the_costs_are_those_of_the_steps() -> None:
+    run, _ = _run(target=0.0, every=1, max_steps=10)
+    assert (run.cost.forward, run.cost.backward) == (12, 8)
+    assert run.cost.seconds > 0
+    assert [row["seconds"] for row in run.trajectory] == sorted(row["seconds"] for row in run.trajectory)
+    assert run.trajectory[-1]["threshold"] == 4.5
+
+
+def test_weights_that_are_not_finite_are_an_error() -> None:
+    def diverge(model: nn.Module, *_: object) -> Iterator[Step]:
+        with torch.no_grad():
+            model.threshold.fill_(float("inf"))
+        yield Step(1, 1)
+
+    method = Method("diverge", "", "", frozenset(), Params, diverge)
+    with pytest.raises(FloatingPointError, match="diverge: .* lower its learning_rate"):
+        _run(0.0, 1, 5, method)
+
+
+def test_a_method_gets_the_data_that_it_declares_and_no_other() -> None:
+    def greedy(model: nn.Module, data: DataView, *_: object) -> Iterator[Step]:
+        assert len(data["forget"]) == 4
+        data["retain"]
+        yield Step(1, 1)
+
+    with pytest.raises(UndeclaredDataError, match="'retain'"):
+        _run(0.0, 1, 5, Method("greedy", "", "", frozenset({"forget"}), Params, greedy))
+
+
+def test_the_target_comes_from_validation_data_or_from_the_config() -> None:
+    stopping = Stopping(every=1, max_steps=1, class_target=0.02)
+    validation = _samples(0, 0, 0, 1, 2)  # three below the threshold: wrong
+    model = Threshold().eval()
+    assert target_accuracy(model, validation, "random", stopping, 2) == pytest.approx(0.4)
+    assert target_accuracy(model, validation, "class", stopping, 2) == 0.02
+
+
+def test_batches_pass_through_all_samples_and_have_one_size() -> None:
+    samples = Samples(torch.arange(10.0)[:, None], torch.arange(10))
+    batches = samples.batches(4, torch.Generator().manual_seed(0))
+    passes = [[next(batches)[1] for _ in range(2)] for _ in range(3)]
+    for batch in passes:
+        labels = torch.cat(batch).tolist()
+        assert len(labels) == len(set(labels)) == 8
+    assert not torch.equal(passes[0][0], passes[1][0])
+    with pytest.raises(ValueError, match="a batch of 11 from 10 samples"):
+        next(samples.batches(11, torch.Generator()))
