@@ -38,6 +38,9 @@ class Stopping(Strict):
     """
 
     every: Positive = Field(description="steps between two checks, a whole number >= 1")
+    record_every: Positive = Field(
+        description="steps between two rows of the trajectory, a whole number >= 1"
+    )
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
     class_target: float = Field(
         ge=0, lt=1, description="forget accuracy to reach in a class scenario, in [0, 1)"

@@ -26,7 +26,8 @@ class Run:
         target: forget accuracy at which the stopping rule ends it.
         reached: whether it got there within the budget of steps.
         steps: parameter updates that were made.
-        trajectory: one row a check: step, seconds, the accuracy on each watched set, and what the method reported.
+        trajectory: one row every `record_every` steps, and the last: step, seconds, the accuracy on each watched
+            set, and what the method reported.
         cost: see `Cost`.
     """
 
@@ -77,33 +78,37 @@ def unlearn(
     """
     run = Run(target)
 
-    def check(values: Mapping[str, float]) -> None:
+    def record(values: Mapping[str, float]) -> None:
         measured = {
             f"accuracy_{name}": value for name, value in accuracies(model, watched, batch_size).items()
         }
         run.trajectory.append({"step": run.steps, "seconds": run.cost.seconds, **measured, **values})
-        run.reached = measured["accuracy_forget"] <= run.target
 
-    check({})
+    record({})
+    run.reached = run.trajectory[0]["accuracy_forget"] <= run.target
     updates = method.run(model, DataView(data, method.reads), params, generator)
-    progress = tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5)
     memory = PeakMemory(next(model.parameters()).device)
-    with progress:
+    with tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5) as progress:
         while not run.reached and run.steps < stopping.max_steps:
+            # The first steps only: an evaluation leaves memory of its own behind in the process.
+            measured = memory if run.steps < stopping.every else nullcontext()
             start = time.perf_counter()
-            # Until the first check only: an evaluation leaves memory of its own behind in the process.
-            with memory if len(run.trajectory) == 1 else nullcontext():
+            with measured:
                 step = next(updates)
             run.cost.seconds += time.perf_counter() - start
             run.steps += 1
             run.cost.forward += step.forward
             run.cost.backward += step.backward
             progress.update()
-            if run.steps % stopping.every == 0 or run.steps == stopping.max_steps:
+            last = run.steps == stopping.max_steps
+            if run.steps % stopping.every == 0 or last:
                 if not all(bool(p.isfinite().all()) for p in model.parameters()):
                     raise FloatingPointError(
-                        f"{method.name}: parameters are not finite after {run.steps} steps: lower its learning_rate"
+                        f"{method.name}: parameters are not finite after {run.steps} steps: "
+                        "lower its learning_rate"
                     )
-                check(step.values)
+                run.reached = accuracy(model, watched["forget"], batch_size) <= run.target
+            if run.reached or last or run.steps % stopping.record_every == 0:
+                record(step.values)
     run.cost.peak_bytes = memory.bytes
     return run

@@ -1,9 +1,13 @@
 """The files of a report and their stable names, relative to the folder of the page."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from orthograd.reporting.figures import RenderedFigure
-from orthograd.reporting.tables import Table
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a change of the figures is none of the tables
+    from orthograd.reporting.figures import RenderedFigure
+    from orthograd.reporting.tables import Table
 
 TABLE_FORMATS = ("csv", "md", "tex")
 FIGURE_FORMATS = ("svg", "png")

@@ -8,13 +8,15 @@ from orthograd import provenance
 
 FILES = {
     "__init__.py": "",
-    "step.py": '"""A step."""\nfrom orthograd import used\nfrom orthograd.sub.deep import f\n\n\ndef run():\n    import orthograd.late\n',
+    "step.py": '"""A step."""\nfrom orthograd import used\nfrom orthograd.sub.deep import f\n\n\n'
+    "def run():\n    import orthograd.late\n",
     "used.py": "X = 1\n",
     "late.py": "Y = 2\n",
     "other.py": "Z = 3\n",
     "typed.py": "T = 4\n",
     "sub/__init__.py": "",
-    "sub/deep.py": "from typing import TYPE_CHECKING\nfrom . import near\nif TYPE_CHECKING:\n    from orthograd import typed\n"
+    "sub/deep.py": "from typing import TYPE_CHECKING\nfrom . import near\n"
+    "if TYPE_CHECKING:\n    from orthograd import typed\n"
     "def f(): pass\n",
     "sub/near.py": "N = 5\n",
 }

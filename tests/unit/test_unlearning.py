@@ -41,7 +41,7 @@ def _raise(model: nn.Module, data: DataView, params: Params, generator: torch.Ge
 METHOD = Method("raise", "θ ← θ + 1", "this test", frozenset({"forget"}), Params, _raise)
 
 
-def _run(target: float, every: int, max_steps: int, method: Method = METHOD):
+def _run(target: float, every: int, max_steps: int, method: Method = METHOD, record_every: int = 1):
     model = Threshold().eval()
     run = unlearn(
         model,
@@ -50,7 +50,7 @@ def _run(target: float, every: int, max_steps: int, method: Method = METHOD):
         data={"forget": FORGET, "retain": FORGET},
         watched={"forget": FORGET},
         target=target,
-        stopping=Stopping(every=every, max_steps=max_steps, class_target=0.0),
+        stopping=Stopping(every=every, record_every=record_every, max_steps=max_steps, class_target=0.0),
         batch_size=3,
         generator=torch.Generator(),
     )
@@ -82,7 +82,16 @@ def test_a_target_out_of_reach_is_a_result() -> None:
     run, _ = _run(target=0.1, every=2, max_steps=3)
     assert not run.reached
     assert run.steps == 3
-    # Checked at 0, at 2, and at the end, though 3 is no multiple of 2.
+    assert run.trajectory[-1]["accuracy_forget"] == 0.25
+
+
+def test_the_last_step_is_checked_though_it_is_no_multiple() -> None:
+    run, _ = _run(target=0.25, every=2, max_steps=3)
+    assert run.reached
+
+
+def test_the_trajectory_has_its_own_rhythm_and_the_last_step() -> None:
+    run, _ = _run(target=0.25, every=1, max_steps=10, record_every=2)
     assert [row["step"] for row in run.trajectory] == [0, 2, 3]
     assert [row["accuracy_forget"] for row in run.trajectory] == [1.0, 0.5, 0.25]
 
@@ -102,7 +111,7 @@ def test_weights_that_are_not_finite_are_an_error() -> None:
         yield Step(1, 1)
 
     method = Method("diverge", "", "", frozenset(), Params, diverge)
-    with pytest.raises(FloatingPointError, match="diverge: .* lower its learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"diverge: .* lower its learning_rate"):
         _run(0.0, 1, 5, method)
 
 
@@ -117,7 +126,7 @@ def test_a_method_gets_the_data_that_it_declares_and_no_other() -> None:
 
 
 def test_the_target_comes_from_validation_data_or_from_the_config() -> None:
-    stopping = Stopping(every=1, max_steps=1, class_target=0.02)
+    stopping = Stopping(every=1, record_every=1, max_steps=1, class_target=0.02)
     validation = _samples(0, 0, 0, 1, 2)  # three below the threshold: wrong
     model = Threshold().eval()
     assert target_accuracy(model, validation, "random", stopping, 2) == pytest.approx(0.4)

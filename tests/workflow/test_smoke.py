@@ -1,0 +1,281 @@
+"""The DAG end to end on real images: what it computes, what it re-computes, and what it refuses."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, copy_repository, snakemake
+
+SMOKE = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+SEEDS, METHODS = SMOKE["seeds"], list(SMOKE["methods"])
+RUNS = Path("results/smoke/fashion-mnist/small-resnet")
+
+
+def _metrics(
+    folder: Path, scenario: str, method: str, seed: int, replicate: int | None = None
+) -> dict[str, Any]:
+    retain = "" if method in ("original", "retrained") else f"retain{SMOKE['experiments'][0]['retain_size']}/"
+    path = folder / RUNS / scenario / f"{retain}{method}" / f"seed{seed}"
+    if replicate is not None:
+        path /= f"replicate{replicate}"
+    content: dict[str, Any] = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_original_model_learnt(smoke: Path, seed: int) -> None:
+    accuracy = _metrics(smoke, "random", "original", seed)["accuracy"]
+    assert accuracy["forget"] > 0.98
+    assert accuracy["retain"] > 0.98
+    assert accuracy["test"] > 0.65  # ten classes: chance is 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("replicate", range(SMOKE["replicates"]))
+def test_retrained_models_never_saw_the_forget_set(smoke: Path, seed: int, replicate: int) -> None:
+    accuracy = _metrics(smoke, "class", "retrained", seed, replicate)["accuracy"]
+    assert accuracy["forget"] == accuracy["test_forgotten"] == 0  # a class that does not exist for them
+    assert accuracy["retain"] > 0.98
+    random = _metrics(smoke, "random", "retrained", seed, replicate)["accuracy"]
+    assert random["forget"] < random["retain"] - 0.05
+
+
+@pytest.mark.parametrize("scenario", ["random", "class"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_runs_end_by_the_stopping_rule(smoke: Path, scenario: str, seed: int) -> None:
+    stopping = SMOKE["stopping"]
+    original = _metrics(smoke, scenario, "original", seed)["accuracy"]
+    target = original["validation"] if scenario == "random" else stopping["class_target"]
+    for method in METHODS:
+        metrics = _metrics(smoke, scenario, method, seed)
+        outcome, forget = metrics["outcome"], metrics["accuracy"]["forget"]
+        assert outcome["target"] == pytest.approx(target, abs=1e-12)
+        assert outcome["target_reached"] == (forget <= target)
+        assert outcome["target_reached"] or outcome["steps"] == stopping["max_steps"]
+    reached = _metrics(smoke, scenario, "orthograd", seed)
+    assert reached["outcome"]["target_reached"]
+    assert reached["accuracy"]["forget"] < original["forget"]
+
+
+@pytest.mark.parametrize("experiment", [entry["id"] for entry in SMOKE["experiments"]])
+def test_the_tables_are_the_means_of_the_json_files(smoke: Path, experiment: str) -> None:
+    scenario = next(entry["scenario"] for entry in SMOKE["experiments"] if entry["id"] == experiment)
+    table = pd.read_csv(smoke / f"reports/smoke/tables/{experiment}.accuracy.csv").set_index("method")
+    for method in METHODS:
+        runs = [_metrics(smoke, scenario, method, seed) for seed in SEEDS]
+        references = [
+            [_metrics(smoke, scenario, "retrained", seed, r) for r in range(SMOKE["replicates"])]
+            for seed in SEEDS
+        ]
+        originals = [_metrics(smoke, scenario, "original", seed) for seed in SEEDS]
+        row = table.loc[method]
+        for name in ("forget", "retain", "test"):
+            values = [run["accuracy"][name] for run in runs]
+            assert row[f"accuracy_{name}_mean"] == pytest.approx(sum(values) / len(values), abs=1e-12)
+        gaps, scores = [], []
+        for run, models, original in zip(runs, references, originals, strict=True):
+            accuracy = run["accuracy"]
+            differences = [
+                abs(accuracy[name] - sum(model["accuracy"][name] for model in models) / len(models))
+                for name in ("forget", "retain", "test")
+            ]
+            gaps.append(sum(differences) / 3)
+            o, t, u = original["accuracy"]["test"], accuracy["test"], accuracy["forget"]
+            scores.append(0.5 * (abs(o - t) + (abs(o - u) if scenario == "random" else u)) / o)
+        assert row["gap_mean"] == pytest.approx(sum(gaps) / len(gaps), abs=1e-12)
+        assert row["uis_mean"] == pytest.approx(sum(scores) / len(scores), abs=1e-12)
+        assert row["n"] == len(SEEDS)
+
+
+def test_splits_are_disjoint_and_of_the_sizes_asked_for(smoke: Path) -> None:
+    sizes = SMOKE["datasets"]["fashion-mnist"]
+    for seed in SEEDS:
+        split = pd.read_csv(smoke / f"results/smoke/fashion-mnist/random/splits/seed{seed}.csv")
+        assert split["sha256"].is_unique
+        counts = split["set"].value_counts()
+        assert counts["forget"] + counts["retain"] == sizes["train"]
+        assert (counts["validation"], counts["test"]) == (sizes["validation"], sizes["test"])
+
+
+def test_every_run_says_how_it_was_made(smoke: Path) -> None:
+    made = _metrics(smoke, "random", "orthograd", SEEDS[0])["made_with"]
+    assert made["spec"]["params"] == SMOKE["methods"]["orthograd"]
+    assert made["spec"]["threads"] == made["machine"]["threads"] == SMOKE["threads"]
+    assert made["machine"]["torch"].startswith("2.11")
+    assert re.fullmatch(r"[0-9a-f]{16}", made["code"])
+
+
+def test_the_report_is_complete_and_self_contained(smoke: Path) -> None:
+    report = smoke / "reports" / "smoke"
+    for experiment in SMOKE["experiments"]:
+        for table in ("accuracy", "paired", "cost"):
+            for suffix in ("csv", "md", "tex"):
+                assert (report / f"tables/{experiment['id']}.{table}.{suffix}").stat().st_size > 100
+        for figure in ("tradeoff", "trajectories"):
+            assert (report / f"figures/{experiment['id']}.{figure}.png").read_bytes().startswith(b"\x89PNG")
+            assert "<svg" in (report / f"figures/{experiment['id']}.{figure}.svg").read_text(encoding="utf-8")
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|<link[^>]*href)\s*=\s*["']?(?:https?:)?//""", page)
+    for link in re.findall(r'href="([^"#:]+)"', page):
+        assert (report / link).is_file(), link
+    config = yaml.safe_load((report / "config.yaml").read_text(encoding="utf-8"))
+    assert config["methods"] == SMOKE["methods"]
+
+
+def _planned(folder: Path, *arguments: str) -> set[str]:
+    """The jobs that a dry run would do, as 'rule' or 'rule:method'."""
+    run = snakemake(folder, "-n", "--cores", "2", *arguments)
+    assert run.returncode == 0, run.stderr
+    jobs = set()
+    for block in re.split(r"\n(?=(?:local)?rule )", run.stdout + run.stderr)[1:]:
+        rule = re.match(r"(?:local)?rule (\w+):", block)
+        method = re.search(r"wildcards: .*\bmethod=(\w+)", block)
+        assert rule is not None
+        jobs.add(rule[1] + (f":{method[1]}" if method else ""))
+    return jobs
+
+
+REPORTING = {"collect", "merge", "tables", "figures", "page", "all"}
+
+
+def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
+    run = snakemake(smoke, "--cores", "2", "--configfile", "config/smoke.yaml")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Path) -> None:
+    changed = json.loads(json.dumps(SMOKE))
+    changed["methods"]["ft"]["learning_rate"] *= 2
+    config = tmp_path / "changed.yaml"
+    config.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    planned = _planned(smoke, "--configfile", str(config))
+    assert planned == {"unlearn:ft", "evaluate_unlearned:ft", *REPORTING}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
+         {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
+        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "page", "all"}),
+        ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
+        ("orthograd/training.py", '"""Train in place', '"""Trains in place', set()),
+        ("orthograd/methods/ft.py", "    optimizer = ", "    # A comment.\n    optimizer = ", set()),
+    ],
+)  # fmt: skip
+def test_changed_code_concerns_the_steps_that_run_it(
+    smoke: Path, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    path = smoke / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    try:
+        assert _planned(smoke, "--configfile", "config/smoke.yaml") == expected
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_two_runs_of_a_config_are_equal_to_the_bit(smoke: Path, tmp_path: Path) -> None:
+    again = copy_repository(tmp_path / "again")
+    mirror = smoke / "results" / "data" / "fashion-mnist" / "raw"
+    goals = [f"reports/smoke/tables/T-IMG-R.accuracy.{suffix}" for suffix in ("csv", "md", "tex")]
+    goals += ["reports/smoke/figures/T-IMG-R.tradeoff.svg"]
+    config = yaml.safe_load((again / "config/smoke.yaml").read_text(encoding="utf-8"))
+    run = snakemake(again, "--cores", "2", "--configfile", "config/smoke.yaml", "--", *goals, mirror=mirror)
+    assert run.returncode == 0, run.stderr
+    compared = [*goals, "reports/smoke/runs.csv"]
+    compared += [
+        f"{RUNS}/random/retain{config['experiments'][0]['retain_size']}/{method}/seed{seed}/model.safetensors"
+        for method in METHODS
+        for seed in SEEDS
+    ]
+    for path in compared:
+        assert _digest(again / path) == _digest(smoke / path), path
+
+
+def test_the_workflow_is_linted_and_formatted() -> None:
+    lint = snakemake(ROOT, "--lint")
+    assert lint.returncode == 0, lint.stderr
+    formatted = subprocess.run(
+        [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert formatted.returncode == 0, formatted.stderr
+
+
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 16), ("--dag", 35)])
+def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
+    run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
+    assert run.returncode == 0, run.stderr
+    assert len(re.findall(r"^\s*\d+\[label = ", run.stdout, re.M)) == nodes
+
+
+def test_snakemakes_own_report_has_captions_and_categories(smoke: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    run = snakemake(smoke, "--configfile", "config/smoke.yaml", "--report", str(page))
+    assert run.returncode == 0, run.stderr
+    text = page.read_text(encoding="utf-8")
+    for expected in ("Tables", "Figures", "T-IMG-C", "retrained from scratch"):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unknown_key": 1}, "unknown_key: unknown key"),
+        ({"seeds": []}, "seeds: "),
+        ({"mirror": "/no/such/mirror"}, "/no/such/mirror"),
+        (
+            {"methods": {**SMOKE["methods"], "orthograd": {**SMOKE["methods"]["orthograd"], "alpha": 1.5}}},
+            "alpha",
+        ),
+        ({"models": {"no-such-net": SMOKE["models"]["small-resnet"]}}, "no-such-net"),
+    ],
+)
+def test_bad_input_ends_the_run_before_any_job(
+    smoke: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    config = tmp_path / "bad.yaml"
+    config.write_text(yaml.safe_dump(SMOKE | change), encoding="utf-8")
+    index = smoke / "reports" / "smoke" / "index.html"
+    before = _digest(index)
+    start = time.perf_counter()
+    run = snakemake(smoke, "--cores", "2", "--configfile", str(config))
+    seconds = time.perf_counter() - start
+    assert run.returncode != 0
+    assert message in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert seconds < 5
+    assert _digest(index) == before
+
+
+def test_a_lost_result_is_computed_again_and_nothing_else(smoke: Path) -> None:
+    table = smoke / "reports/smoke/tables/T-IMG-R.cost.md"
+    kept = table.read_bytes()
+    shutil.move(table, table.with_suffix(".lost"))
+    try:
+        assert (
+            {"tables"}
+            <= _planned(smoke, "--configfile", "config/smoke.yaml", "--", str(table.relative_to(smoke)))
+            <= {"tables"}
+        )
+    finally:
+        table.with_suffix(".lost").unlink()
+        table.write_bytes(kept)
