@@ -13,7 +13,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from orthograd.data.registry import registry
 
@@ -182,6 +181,9 @@ def load(path: Path) -> ImageDataset:
 
 
 def _read_part(raw_dir: Path, part: Part, classes: int) -> ImagePart:
+    # Here and not above: importing torchvision takes seconds, and who loads a prepared dataset does not need it.
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     images_file, labels_file = (raw_dir / name for name in _IDX_FILES[part])
     images = read_image_file(str(images_file))[:, None]
     labels = read_label_file(str(labels_file))

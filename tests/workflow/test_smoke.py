@@ -271,11 +271,8 @@ def test_a_lost_result_is_computed_again_and_nothing_else(smoke: Path) -> None:
     kept = table.read_bytes()
     shutil.move(table, table.with_suffix(".lost"))
     try:
-        assert (
-            {"tables"}
-            <= _planned(smoke, "--configfile", "config/smoke.yaml", "--", str(table.relative_to(smoke)))
-            <= {"tables"}
-        )
+        goal = str(table.relative_to(smoke))
+        assert _planned(smoke, "--configfile", "config/smoke.yaml", "--", goal) == {"tables"}
     finally:
         table.with_suffix(".lost").unlink()
         table.write_bytes(kept)
