@@ -53,8 +53,8 @@ class Profile(Strict):
         description="names with what to forget: kind random with a fraction, or kind class with a label",
     )
     stopping: Stopping
-    methods: dict[Name, dict[str, Any]] = Field(
-        min_length=1, description="method names with their parameters"
+    methods: dict[Name, dict[Name, dict[str, Any]]] = Field(
+        min_length=1, description="for each scenario, method names with their parameters"
     )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
 
@@ -95,9 +95,14 @@ class Profile(Strict):
         ]
         problems += [
             f"{section}.{name}: the DAG uses this word in its paths. Mend: choose another name"
-            for section, names in (("scenarios", self.scenarios), ("methods", self.methods))
+            for section, names in (("scenarios", self.scenarios), ("models", self.models))
             for name in names
             if name in RESERVED
+        ]
+        problems += [
+            _unknown(f"methods.{name}", "scenario", name, sorted(self.scenarios))
+            for name in self.methods
+            if name not in self.scenarios
         ]
         for experiment in self.experiments:
             key = experiment.id
@@ -105,7 +110,7 @@ class Profile(Strict):
                 ("dataset", [experiment.dataset], self.datasets),
                 ("models", experiment.models, self.models),
                 ("scenario", [experiment.scenario], self.scenarios),
-                ("methods", experiment.methods, self.methods),
+                ("methods", experiment.methods, self.methods.get(experiment.scenario, {})),
             ):
                 problems += [
                     _unknown(f"experiments.{key}.{field}", field.removesuffix("s"), name, sorted(section))
@@ -116,14 +121,18 @@ class Profile(Strict):
 
     def _parameters(self) -> list[str]:
         problems = []
-        for name, params in self.methods.items():
+        for scenario, name, params in (
+            (scenario, name, params)
+            for scenario, section in self.methods.items()
+            for name, params in section.items()
+        ):
             if name not in methods.names():
-                problems.append(_unknown(f"methods.{name}", "method", name, methods.names()))
+                problems.append(_unknown(f"methods.{scenario}.{name}", "method", name, methods.names()))
                 continue
             try:
                 methods.load(name).params.model_validate(params)
             except ValidationError as error:
-                problems += _problems(error, methods.load(name).params, ("methods", name))
+                problems += _problems(error, methods.load(name).params, ("methods", scenario, name))
         return problems
 
     def _sizes(self) -> list[str]:
@@ -166,12 +175,12 @@ class Profile(Strict):
                 )
             available = {"forget": forget, "retain": experiment.retain_size}
             problems += [
-                f"methods.{method}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
+                f"methods.{experiment.scenario}.{method}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
                 f"(experiment {key}). Mend: lower it to at most {available[data]}"
-                for method in experiment.methods
-                if method in self.methods
+                for method, params in self.methods.get(experiment.scenario, {}).items()
+                if method in experiment.methods
                 for field, data in self._batch_fields(method)
-                if isinstance(size := self.methods[method].get(field), int) and size > available[data]
+                if isinstance(size := params.get(field), int) and size > available[data]
             ]
         return problems
 

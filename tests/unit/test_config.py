@@ -45,16 +45,16 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
     [
         (_set("sedes", value=[1]), r"sedes: unknown key\. Did you mean 'seeds'\? Mend: remove it"),
         (
-            _set("methods", "orthograd", "alpha", value=1.5),
-            r"methods\.orthograd\.alpha: .*less than or equal to 1",
+            _set("methods", "random", "orthograd", "alpha", value=1.5),
+            r"methods\.random\.orthograd\.alpha: .*less than or equal to 1",
         ),
         (
-            _set("methods", "orthograd", "alpha", value=-0.1),
-            r"methods\.orthograd\.alpha: .*got -0\.1\)\. Mend: .*\[0, 1\]",
+            _set("methods", "random", "orthograd", "alpha", value=-0.1),
+            r"methods\.random\.orthograd\.alpha: .*got -0\.1\)\. Mend: .*\[0, 1\]",
         ),
         (
-            _set("methods", "orthograd", "alhpa", value=1),
-            r"methods\.orthograd\.alhpa: unknown key\. Did you mean 'alpha'",
+            _set("methods", "random", "orthograd", "alhpa", value=1),
+            r"methods\.random\.orthograd\.alhpa: unknown key\. Did you mean 'alpha'",
         ),
         (
             _set("scenarios", "random", "fraction", value=0),
@@ -74,8 +74,8 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"T-IMG-R\.retain_size: 4501 is larger than .* pool of 4500",
         ),
         (
-            _set("methods", "orthgrad", value={}),
-            r"methods\.orthgrad: unknown method .*Did you mean 'orthograd'",
+            _set("methods", "random", "orthgrad", value={}),
+            r"methods\.random\.orthgrad: unknown method .*Did you mean 'orthograd'",
         ),
         (_set("models", "resnet19", value={}), r"models\.resnet19\.epochs: Field required\. Mend: passes"),
         (
@@ -91,6 +91,10 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"fashion-mnist\.test: 10001 is more than the 10000",
         ),
         (
+            _set("methods", "rnd", value={}),
+            r"methods\.rnd: unknown scenario 'rnd'\..*Mend: use one of class, random",
+        ),
+        (
             _set("experiments", 0, "methods", value=["orthograd", "sgd"]),
             r"T-IMG-R\.methods: unknown method 'sgd'",
         ),
@@ -100,7 +104,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
         (_set("seeds", value=[-1]), r"seeds\.0: .*greater than or equal to 0"),
         (_set("mirror", value="/no/such/folder"), r"mirror.*/no/such/folder.*does not exist"),
         (
-            _set("methods", "orthograd", "retain_batch", value=501),
+            _set("methods", "random", "orthograd", "retain_batch", value=501),
             r"retain_batch: a batch of 501 .* 500 retain images",
         ),
         (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
@@ -125,11 +129,11 @@ def test_the_environment_variable_of_the_mirror_is_checked_too(
 
 
 def test_all_problems_are_named_at_once(config: dict[str, Any]) -> None:
-    config["methods"]["orthograd"]["alpha"] = 2
+    config["methods"]["random"]["orthograd"]["alpha"] = 2
     config["scenarios"]["class"]["label"] = 99
     with pytest.raises(ConfigError) as error:
         validate(config)
-    assert "methods.orthograd.alpha" in str(error.value)
+    assert "methods.random.orthograd.alpha" in str(error.value)
     assert "scenarios.class.label" in str(error.value)
 
 

@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT, copy_repository, snakemake
 
 SMOKE = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text(encoding="utf-8"))
-SEEDS, METHODS = SMOKE["seeds"], list(SMOKE["methods"])
+SEEDS, METHODS = SMOKE["seeds"], list(SMOKE["methods"]["random"])
 RUNS = Path("results/smoke/fashion-mnist/small-resnet")
 
 
@@ -108,7 +108,7 @@ def test_splits_are_disjoint_and_of_the_sizes_asked_for(smoke: Path) -> None:
 
 def test_every_run_says_how_it_was_made(smoke: Path) -> None:
     made = _metrics(smoke, "random", "orthograd", SEEDS[0])["made_with"]
-    assert made["spec"]["params"] == SMOKE["methods"]["orthograd"]
+    assert made["spec"]["params"] == SMOKE["methods"]["random"]["orthograd"]
     assert made["spec"]["threads"] == made["machine"]["threads"] == SMOKE["threads"]
     assert made["machine"]["torch"].startswith("2.11")
     assert re.fullmatch(r"[0-9a-f]{16}", made["code"])
@@ -155,7 +155,7 @@ def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
 
 def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Path) -> None:
     changed = json.loads(json.dumps(SMOKE))
-    changed["methods"]["ft"]["learning_rate"] *= 2
+    changed["methods"]["random"]["ft"]["learning_rate"] *= 2
     config = tmp_path / "changed.yaml"
     config.write_text(yaml.safe_dump(changed), encoding="utf-8")
     planned = _planned(smoke, "--configfile", str(config))
@@ -243,7 +243,7 @@ def test_snakemakes_own_report_has_captions_and_categories(smoke: Path, tmp_path
         ({"seeds": []}, "seeds: "),
         ({"mirror": "/no/such/mirror"}, "/no/such/mirror"),
         (
-            {"methods": {**SMOKE["methods"], "orthograd": {**SMOKE["methods"]["orthograd"], "alpha": 1.5}}},
+            {"methods": {"random": {"orthograd": SMOKE["methods"]["random"]["orthograd"] | {"alpha": 1.5}}}},
             "alpha",
         ),
         ({"models": {"no-such-net": SMOKE["models"]["small-resnet"]}}, "no-such-net"),

@@ -34,6 +34,7 @@ UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}
 
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
+METHODS = {name for section in PROFILE.methods.values() for name in section}
 REPLICATES = list(range(PROFILE.replicates))
 # Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
 GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
@@ -43,7 +44,7 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(PROFILE.methods),
+    method="|".join(sorted(METHODS)),
     experiment="|".join(EXPERIMENTS),
     retain_size=r"\d+",
 
@@ -106,7 +107,7 @@ def unlearning_spec(wildcards):
         scenario=dumped(PROFILE.scenarios[wildcards.scenario]),
         retain_size=int(wildcards.retain_size),
         method=wildcards.method,
-        params=PROFILE.methods[wildcards.method],
+        params=PROFILE.methods[wildcards.scenario][wildcards.method],
         stopping=dumped(PROFILE.stopping),
         **runtime_spec(),
     )
