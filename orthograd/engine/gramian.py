@@ -477,6 +477,7 @@ def gramian_solution(
     pairs = ((gradients[name], forget[name]) for name in parameters)
     certify("the model", pairs, system, weights, source.eps)
     return Solution(
+        solver="gramian",
         direction=[gradients[name].sub(forget[name], alpha=1 - settings.alpha) for name in parameters],
         spectrum=system.solver.spectrum,
         forget_norm=math.sqrt(float(system.forget_square)),
@@ -534,6 +535,7 @@ def _tensor_scope(
     kept = norms > settings.noise_floor
     mean = sum((system.gramian for system in systems.values()), torch.zeros((), dtype=torch.float64))
     return Solution(
+        solver="gramian",
         direction=[
             gradients[name].to(p.dtype).sub(forget[name], alpha=1 - settings.alpha)
             for name, p in parameters.items()
@@ -603,6 +605,7 @@ def mean_solution(
     mean_norm = math.sqrt(sum(float(system.gramian[0, 0]) for system in systems))
     scale = mean_norm * math.sqrt(projected_square)
     return Solution(
+        solver="gramian",
         direction=list(direction.values()),
         spectrum=merge_spectra([system.solver.spectrum for system in systems]),
         forget_norm=math.sqrt(forget_square),

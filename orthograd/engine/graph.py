@@ -255,6 +255,18 @@ class Graph:
                 found[name] = node
         return found
 
+    def check_reaches(self, parameters: Parameters, name: str) -> None:
+        """Refuse losses from which no trainable parameter of the model can be reached.
+
+        Raises:
+            ValueError: With `name`, what the losses are.
+        """
+        if not self.leaves(parameters):
+            raise ValueError(
+                f"{name} does not depend on any trainable parameter of this model: compute it from the "
+                "output of the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
+            )
+
     def parameter_readers(self, leaf: Node) -> list[Node]:
         """Nodes that read a parameter, through casts."""
         found: list[Node] = []
