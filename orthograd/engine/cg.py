@@ -120,6 +120,16 @@ def cg_solution(rows: Rows, forget: Gradients, settings: Settings, samples: int)
             )
         step = rows.transposed_times(direction)
         curvature = _dot(step, step)
+        # G forward and Gᵀ backward must be transposes: ⟨G s, p⟩ = ⟨s, Gᵀ p⟩.
+        forward, backward = float(products @ direction), _dot(residual, step)
+        scale = max(_dot(residual, residual) * curvature, square * float(direction @ direction)) ** 0.5
+        if abs(forward - backward) > settings.rtol * scale:
+            raise RuntimeError(
+                f"Forward and backward differentiation disagree on the losses ({forward:.6g} against "
+                f"{backward:.6g}): something in the model has no gradient backward but has one forward (a "
+                "padding index of a tied embedding), or the forward pass cannot be repeated (dropout: call "
+                "model.eval()). Use solver='gramian'."
+            )
         norm = max(norm, (curvature / float(direction @ direction)) ** 0.5)
         residual = {name: part.sub(step[name], alpha=square / curvature) for name, part in residual.items()}
         iterations += 1
@@ -181,7 +191,9 @@ def saved_bytes(run: Callable[[], Tensor], model: nn.Module) -> int:
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
+            # A view of a larger batch counts for what it shows, an expanded tensor for what it holds.
+            size = min(tensor.numel() * tensor.element_size(), storage.nbytes())
+            storages[storage.data_ptr()] = max(size, storages.get(storage.data_ptr(), 0))
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

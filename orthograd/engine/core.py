@@ -134,7 +134,7 @@ class OrthoGrad:
         self.close()
 
     def close(self) -> None:
-        """Remove the hooks from the model. The object is of no further use."""
+        """Remove the hooks from the model; what comes after needs a new `OrthoGrad`."""
         if self._tape is not None:
             self._tape.close()
 
@@ -233,6 +233,8 @@ class OrthoGrad:
 
     def _start(self) -> float:
         """Refuse what has no per-sample gradients, start the measurement, and give the time."""
+        if self._tape is not None and self._tape.closed:
+            raise RuntimeError("The hooks were removed by close(): make a new OrthoGrad for the model.")
         for name, module in self.model.named_modules():
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ValueError(

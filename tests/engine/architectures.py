@@ -115,7 +115,7 @@ class Positions(nn.Module):
     def __init__(self):
         super().__init__()
         self.token = nn.Parameter(torch.ones(1, 1, 4))
-        self.table = nn.Parameter(torch.ones(4, 4))
+        self.table = nn.Parameter(torch.ones(7, 4))
         self.shift = nn.Parameter(torch.ones(4))
         self.layer = nn.Linear(4, 3)
 
@@ -315,7 +315,7 @@ CASES = {
         spread(nn.Sequential(nn.Linear(4, 3), *[Scale(3)] * 2)), sum_loss, floats(2, 4), has_fallback=True
     ),
     "control flow": lambda: Case(spread(LooksAtValues(3)), sum_loss, floats(3), has_fallback=True),
-    "positions": lambda: Case(spread(Positions()), sum_loss, floats(3, 4)),
+    "positions": lambda: Case(spread(Positions()), sum_loss, floats(6, 4)),
     "attention": lambda: Case(spread(Attention(batch_first=True)), sum_loss, floats(3, 4), has_fallback=True),
     "attention, samples second": lambda: Case(
         spread(Attention(batch_first=False)), sum_loss, floats(3, 4), has_fallback=True

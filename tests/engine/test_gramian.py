@@ -13,6 +13,12 @@ import orthograd
 from orthograd.engine.projection import default_rtol
 from tests.engine.architectures import CASES, classifier_loss, floats, images, spread, sum_loss
 
+# Said by torch and by transformers of themselves on the models of these tests.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+
 # ‖g_u⊥ − oracle‖ ≤ C·eps·κ² ‖g_u‖; docs/engine.md states the constant.
 C = 16
 
@@ -21,19 +27,25 @@ def flat_grad(model):
     return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
 
 
-def run(case_model, loss_fn, forget, retain, entry="losses", micro_batch=None, scale=None, **options):
+def run(
+    case_model, loss_fn, forget_batch, retain_batch, entry="losses", micro_batch=None, scale=None, **options
+):
     """Direction and diagnostics on a copy of the model."""
     model = copy.deepcopy(case_model)
     with orthograd.OrthoGrad(model, **options) as og:
         if entry == "function":
-            diagnostics = og.backward_from(loss_fn, forget, retain, micro_batch=micro_batch)
+            diagnostics = og.backward_from(loss_fn, forget_batch, retain_batch, micro_batch=micro_batch)
         elif entry == "one pass":
-            both = loss_fn(model, tuple(torch.cat(pair) for pair in zip(forget, retain, strict=True)))
-            m = len(forget[0])
+            both = loss_fn(
+                model, tuple(torch.cat(pair) for pair in zip(forget_batch, retain_batch, strict=True))
+            )
+            m = len(forget_batch[0])
             diagnostics = og.backward(both[:m], both[m:])
         else:
-            losses = loss_fn(model, retain)
-            diagnostics = og.backward(loss_fn(model, forget), losses if scale is None else losses * scale)
+            losses = loss_fn(model, retain_batch)
+            diagnostics = og.backward(
+                loss_fn(model, forget_batch), losses if scale is None else losses * scale
+            )
     return flat_grad(model), diagnostics
 
 
@@ -55,7 +67,9 @@ def test_every_architecture_against_the_oracle(name):
         assert bool(diagnostics.fallbacks) == case.has_fallback
         assert diagnostics.rank == oracle.rank
         assert diagnostics.forget_norm == pytest.approx(oracle.forget_norm, rel=1e-9)
-        assert diagnostics.projected_norm == pytest.approx(oracle.projected_norm, rel=1e-6, abs=1e-6)
+        assert diagnostics.projected_norm == pytest.approx(
+            oracle.projected_norm, rel=1e-6, abs=1e-6 * oracle.forget_norm
+        )
         assert diagnostics.retain_mean_norm == pytest.approx(oracle.retain_mean_norm, rel=1e-9)
         assert diagnostics.removed_fraction == pytest.approx(oracle.removed_fraction, rel=1e-7)
 
