@@ -393,9 +393,9 @@ def _is_broadcast(node: Node, parameter: Tensor, batch: int) -> bool:
     # Shape of the value that the node made; there is no public name for it.
     shape = node._input_metadata[0].shape
     leading = (1,) * (len(shape) - parameter.dim()) + tuple(parameter.shape)
-    # As many positions as samples: the samples could be in either dimension.
-    unique = list(shape).count(batch) == 1
-    return unique and shape[0] == batch and leading[0] == 1
+    # With as many positions as samples, the samples could be in either of two dimensions.
+    candidates = [dim for dim, size in enumerate(shape) if size == batch and leading[dim] == 1]
+    return candidates == [0]
 
 
 def _plan_fallback(
