@@ -486,6 +486,6 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         rows = uses[0].rows(part)
         for use in uses[1:]:
             rows = rows + use.rows(part)
-        tile = torch.cat([rows, forget[part].reshape(1, -1).to(rows.dtype)])
-        total += (tile @ tile.T).double()
+        tile = torch.cat([rows, forget[part].reshape(1, -1).to(rows.dtype)]).double()
+        total += tile @ tile.T
     return total
