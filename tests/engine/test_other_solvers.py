@@ -129,7 +129,10 @@ def test_a_small_budget_chooses_conjugate_gradients():
 def test_adam_directions_are_those_of_the_optimizer_and_lose_the_guarantee():
     model = spread(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)))
     forget, retain = images(1, 2, 3)(1), images(1, 2, 3)(3)
-    loss_fn = lambda net, batch: classifier_loss(net, (batch[0].flatten(1), batch[1]))  # noqa: E731
+
+    def loss_fn(net, batch):
+        return classifier_loss(net, (batch[0].flatten(1), batch[1]))
+
     # The direction after each sample, from torch's optimizer at learning rate 1 on a parameter that is put
     # back.
     samples = [tuple(leaf[i : i + 1] for leaf in retain) for i in range(3)] + [forget]

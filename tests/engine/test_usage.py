@@ -144,8 +144,7 @@ def test_clipping_by_norm_keeps_the_orthogonality_and_clipping_by_value_does_not
 
 def test_bfloat16_autocast_is_right_to_its_precision():
     model = convnet().float()
-    to_single = lambda batch: (batch[0].float(), batch[1])  # noqa: E731 - a name for one cast
-    forget, retain = to_single(BATCH(4)), to_single(BATCH(6))
+    forget, retain = ((inputs.float(), labels) for inputs, labels in (BATCH(4), BATCH(6)))
     figures = orthogonality_loss(
         model, classifier_loss, forget, retain, lambda: torch.autocast("cpu", torch.bfloat16)
     )
