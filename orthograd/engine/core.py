@@ -9,35 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from orthograd.engine.batches import Batch, batch_size, take, tree_map
+from orthograd.engine.adam import AdamDirections
+from orthograd.engine.batches import Batch, batch_size
 from orthograd.engine.diagnostics import Diagnostics
-from orthograd.engine.gramian import (
-    Gradients,
-    MicroBatches,
-    OneGraph,
-    RetainPass,
-    RetainSource,
-    gradients_of,
-    gramian_solution,
-    mean_solution,
-)
+from orthograd.engine.gramian import OneGraph, RetainPass, gradients_of, gramian_solution, mean_solution
 from orthograd.engine.graph import Graph, Tape
-from orthograd.engine.layers import blocks
 from orthograd.engine.materialize import (
     NON_FINITE_MEND,
     LossFunction,
-    check_losses,
     flat_gradient,
     rows_from_batch,
     rows_from_losses,
     solve_rows,
 )
 from orthograd.engine.projection import default_noise_floor, default_rtol
+from orthograd.engine.recompute import Problem, choose, solve
 from orthograd.engine.solution import Parameters, Settings, Solution
 
 Scope = Literal["global", "tensor"]
 Retain = Literal["per_sample", "mean"]
-Solver = Literal["gramian", "materialize"]
+Solver = Literal["gramian", "materialize", "cg", "auto"]
+Directions = Literal["gradient", "adam"]
 
 # Small enough for the allocator of the C library to reuse it instead of asking the system for fresh pages.
 CHUNK_BYTES = 2**25
@@ -60,13 +52,20 @@ class OrthoGrad:
         retain: ``"per_sample"`` projects off every retain gradient, ``"mean"`` only off their mean.
         solver: ``"gramian"`` solves the k×k system of the Gramian, which it collects layer by layer, and
             never holds a per-sample gradient of the model. ``"materialize"`` builds the k×d matrix of
-            gradients in float64: slow, and the oracle of the others.
+            gradients in float64: slow, and the oracle of the others. ``"cg"`` solves with products only
+            (`backward_from`, global scope): memory does not depend on the number of retain samples, there is
+            no rank cut-off, and the rows should have similar lengths. ``"auto"`` chooses between
+            ``"gramian"`` and ``"cg"`` under `memory_budget`.
         rtol: Relative cut-off on singular values of the unit-length retain gradients, in [0, 1). None: 8·√eps
             of the parameters' dtype, see `orthograd.engine.projection.default_rtol`.
         noise_floor: Retain gradients with a norm at or below it are dropped and counted. None: 32·eps of the
             parameters' dtype, see `orthograd.engine.projection.default_noise_floor`.
         full_diagnostics: Also compute the dear figures of `Diagnostics`. On CUDA this resets the peak-memory
             statistics of the allocator.
+        memory_budget: Bytes that `backward_from` may take beside the model. It sets the micro-batch, and with
+            ``solver="auto"`` it decides between ``"gramian"`` and ``"cg"``. None: everything at once.
+        directions: ``"gradient"``, or the ablation ``"adam"`` of the public code copy, whose first-order
+            guarantee is gone (see `orthograd.engine.adam`); only with ``solver="materialize"``.
         chunk_bytes: Bound on the temporaries that the Gramian of one layer takes; more is cut into tiles.
 
     Raises:
@@ -83,6 +82,8 @@ class OrthoGrad:
         rtol: float | None = None,
         noise_floor: float | None = None,
         full_diagnostics: bool = False,
+        memory_budget: int | None = None,
+        directions: Directions = "gradient",
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         if not 0 <= alpha <= 1:
@@ -98,6 +99,19 @@ class OrthoGrad:
             )
         if noise_floor is not None and not (noise_floor >= 0 and math.isfinite(noise_floor)):
             raise ValueError(f"noise_floor is {noise_floor}: choose a finite gradient norm ≥ 0, or None.")
+        _check_choice("directions", directions, get_args(Directions))
+        if directions == "adam" and solver != "materialize":
+            raise ValueError("directions='adam' is built on every row: choose solver='materialize' with it.")
+        if scope == "tensor" and solver == "cg":
+            raise ValueError(
+                "solver='cg' projects in the whole space: choose scope='global' or another solver."
+            )
+        if memory_budget is None and solver == "auto":
+            raise ValueError(
+                "solver='auto' decides by memory: give memory_budget in bytes, or name a solver."
+            )
+        if memory_budget is not None and memory_budget < 1:
+            raise ValueError(f"memory_budget is {memory_budget}: choose a number of bytes ≥ 1, or None.")
         if chunk_bytes < 1:
             raise ValueError(f"chunk_bytes is {chunk_bytes}: choose a number of bytes ≥ 1.")
         self.model = model
@@ -109,7 +123,9 @@ class OrthoGrad:
         self.noise_floor = noise_floor
         self.full_diagnostics = full_diagnostics
         self.chunk_bytes = chunk_bytes
-        self._tape = Tape(model) if solver == "gramian" else None
+        self.memory_budget = memory_budget
+        self._adam = AdamDirections() if directions == "adam" else None
+        self._tape = Tape(model) if solver in ("gramian", "auto") else None
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +134,7 @@ class OrthoGrad:
         self.close()
 
     def close(self) -> None:
-        """Remove the hooks from the model. The object is of no further use."""
+        """Remove the hooks from the model; what comes after needs a new `OrthoGrad`."""
         if self._tape is not None:
             self._tape.close()
 
@@ -133,20 +149,24 @@ class OrthoGrad:
             ValueError: If a vector is empty, not a vector, not finite, or does not depend on the trainable
                 parameters of the model; if a BatchNorm layer is in training mode.
         """
+        if self.solver == "cg":
+            raise ValueError(
+                "solver='cg' goes forward many times: call backward_from(loss_fn, forget_batch, "
+                "retain_batch), or choose solver='gramian'."
+            )
         start = self._start()
         parameters = self._parameters()
-        _check_vector(forget_losses, "forget_losses")
-        _check_vector(retain_losses, "retain_losses")
+        for losses, name in ((forget_losses, "forget_losses"), (retain_losses, "retain_losses")):
+            _check_vector(losses, name)
+            Graph(losses).check_reaches(parameters, name)
+        m, k = len(forget_losses), len(retain_losses)
         if self._tape is None:
-            for losses, name in ((forget_losses, "forget_losses"), (retain_losses, "retain_losses")):
-                _check_graph(Graph(losses), parameters, name)
             rows = rows_from_losses(retain_losses, parameters)
             forget = flat_gradient(forget_losses.mean(), parameters, retain_graph=False)
-            solution = solve_rows(forget, rows, parameters, self._settings(parameters))
-            solution = replace(solution, backward_samples=len(forget_losses) + len(retain_losses))
+            solution = replace(self._solve_rows(forget, rows, parameters), backward_samples=m + k)
         else:
             solution = self._gramian(self._tape, forget_losses, retain_losses, parameters)
-        return self._finish(solution, parameters, len(forget_losses), len(retain_losses), start)
+        return self._finish(solution, parameters, m, k, start)
 
     def backward_from(
         self, loss_fn: LossFunction, forget_batch: Batch, retain_batch: Batch, micro_batch: int | None = None
@@ -163,7 +183,7 @@ class OrthoGrad:
 
         Raises:
             ValueError: For an empty or ragged batch, losses of the wrong shape or not finite, `micro_batch`
-                below 1, or a BatchNorm layer in training mode.
+                below 2, or a BatchNorm layer in training mode.
             TypeError: If a batch holds something else than tensors.
         """
         start = self._start()
@@ -171,18 +191,29 @@ class OrthoGrad:
         m, k = batch_size(forget_batch, "forget_batch"), batch_size(retain_batch, "retain_batch")
         if micro_batch is not None and micro_batch < 2:
             raise ValueError(f"micro_batch is {micro_batch}: two samples must meet, choose ≥ 2, or None.")
-        if self._tape is None:
+        if self.solver == "materialize":
             rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
-            forget = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch").mean(
-                dim=0
-            )
-            solution = solve_rows(forget, rows, parameters, self._settings(parameters))
+            forget_rows = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch")
+            solution = self._solve_rows(forget_rows.mean(dim=0), rows, parameters)
             solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
         else:
-            solution = self._gramian_from(
-                self._tape, loss_fn, forget_batch, retain_batch, parameters, micro_batch or max(m, k)
+            settings = self._settings(parameters)
+            problem = Problem(
+                self.model, loss_fn, forget_batch, retain_batch, parameters, settings, self.chunk_bytes
             )
+            solver: str = self.solver
+            if self.memory_budget is not None and micro_batch is None:
+                solver, micro_batch = choose(problem, solver, self.memory_budget)
+            solver = "gramian" if solver == "auto" else solver
+            solution = solve(problem, self._tape, solver, micro_batch or max(m, k))
         return self._finish(solution, parameters, m, k, start)
+
+    def _solve_rows(self, forget: Tensor, rows: Tensor, parameters: Parameters) -> Solution:
+        """The oracle on rows that are there, or on their Adam directions."""
+        if self._adam is not None:
+            rows = torch.stack([self._adam(row) for row in rows])
+            forget = self._adam(forget)
+        return solve_rows(forget, rows, parameters, self._settings(parameters))
 
     def _gramian(
         self, tape: Tape, forget_losses: Tensor, retain_losses: Tensor, parameters: Parameters
@@ -191,8 +222,6 @@ class OrthoGrad:
         m, k = len(forget_losses), len(retain_losses)
         settings = self._settings(parameters)
         graph, forget_graph = tape.walk(retain_losses), tape.walk(forget_losses)
-        _check_graph(forget_graph, parameters, "forget_losses")
-        _check_graph(graph, parameters, "retain_losses")
         others = m if graph.overlaps(forget_graph) else 0
         forget = gradients_of(forget_losses.mean(), parameters, keep=others > 0)
         if self.retain == "mean":
@@ -202,59 +231,10 @@ class OrthoGrad:
         solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
         return replace(solution, backward_samples=solution.backward_samples + m)
 
-    def _gramian_from(
-        self,
-        tape: Tape,
-        loss_fn: LossFunction,
-        forget_batch: Batch,
-        retain_batch: Batch,
-        parameters: Parameters,
-        micro_batch: int,
-    ) -> Solution:
-        """The Gramian solver on losses that are computed here, at most `micro_batch` samples at once."""
-        settings = self._settings(parameters)
-        m, k = batch_size(forget_batch, "forget_batch"), batch_size(retain_batch, "retain_batch")
-
-        def losses_of(batch: Batch, name: str) -> Tensor:
-            losses = loss_fn(self.model, batch)
-            return check_losses(losses, batch_size(batch, name), name)
-
-        def mean_gradient(batch: Batch, count: int, name: str) -> Gradients:
-            total: Gradients = {}
-            for part in blocks(count, micro_batch):
-                losses = losses_of(take(batch, part.start, part.stop), name)
-                _check_graph(tape.walk(losses), parameters, f"The loss of {name}")
-                found = gradients_of(losses.sum() / count, parameters, keep=False)
-                total = {key: total[key] + new for key, new in found.items()} if total else found
-            return total
-
-        forget = mean_gradient(forget_batch, m, "forget_batch")
-        if self.retain == "mean":
-            retain = mean_gradient(retain_batch, k, "retain_batch")
-            return mean_solution(forget, retain, settings, (m + k, m + k))
-
-        def retain_pass(indices: Tensor) -> RetainPass:
-            batch = tree_map(lambda leaf: leaf[indices.to(leaf.device)], retain_batch)
-            losses = losses_of(batch, "retain_batch")
-            graph = tape.walk(losses)
-            _check_graph(graph, parameters, "The loss of retain_batch")
-            return RetainPass(tape, losses, parameters, graph, others=0)
-
-        source: RetainSource
-        if k <= micro_batch:
-            source = OneGraph(retain_pass(torch.arange(k)))
-            source.forward_samples = k
-        else:
-            source = MicroBatches(retain_pass, k, micro_batch)
-        solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
-        return replace(
-            solution,
-            forward_samples=solution.forward_samples + m,
-            backward_samples=solution.backward_samples + m,
-        )
-
     def _start(self) -> float:
         """Refuse what has no per-sample gradients, start the measurement, and give the time."""
+        if self._tape is not None and self._tape.closed:
+            raise RuntimeError("The hooks were removed by close(): make a new OrthoGrad for the model.")
         for name, module in self.model.named_modules():
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ValueError(
@@ -298,17 +278,18 @@ class OrthoGrad:
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
         squares = [torch.linalg.vector_norm(part).double().square() for part in solution.direction]
+        spectrum = solution.spectrum
         cuda = self.full_diagnostics and any(part.is_cuda for part in solution.direction)
         return Diagnostics(
-            solver=self.solver,
+            solver=solution.solver,
             scope=self.scope,
             retain=self.retain,
             forget_samples=forget_samples,
             retain_samples=retain_samples,
-            rank=solution.spectrum.rank,
-            dropped_rows=solution.spectrum.dropped_rows,
-            dropped_directions=solution.spectrum.dropped_directions,
-            condition_number=solution.spectrum.condition_number,
+            rank=spectrum.rank if spectrum else None,
+            dropped_rows=spectrum.dropped_rows if spectrum else None,
+            dropped_directions=spectrum.dropped_directions if spectrum else None,
+            condition_number=spectrum.condition_number if spectrum else None,
             forget_norm=solution.forget_norm,
             projected_norm=solution.projected_norm,
             retain_mean_norm=solution.retain_mean_norm,
@@ -344,12 +325,3 @@ def _check_vector(losses: Tensor, name: str) -> None:
         raise ValueError(f"{name} is empty: leave the step out when there is nothing to unlearn or to keep.")
     if not torch.isfinite(losses).all():
         raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
-
-
-def _check_graph(graph: Graph, parameters: Parameters, name: str) -> None:
-    """Refuse losses from which no trainable parameter of the model can be reached."""
-    if not graph.leaves(parameters):
-        raise ValueError(
-            f"{name} does not depend on any trainable parameter of this model: compute it from the output "
-            "of the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
-        )

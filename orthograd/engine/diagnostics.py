@@ -9,8 +9,10 @@ from typing import Any
 class Diagnostics:
     """Figures of one call of ``OrthoGrad.backward`` or ``OrthoGrad.backward_from``.
 
-    With ``scope="tensor"`` the counts (`rank`, `dropped_rows`, `dropped_directions`) are sums over the
-    tensors and `condition_number` is the largest of them; all other figures belong to the whole gradient.
+    ``solver="cg"`` decomposes nothing: `rank`, `dropped_rows`, `dropped_directions`, `condition_number` and
+    `max_cosine` are None there. With ``scope="tensor"`` the counts (`rank`, `dropped_rows`,
+    `dropped_directions`) are sums over the tensors and `condition_number` is the largest of them; all other
+    figures belong to the whole gradient.
 
     Attributes:
         solver: Solver that ran (the automatic choice shows here).
@@ -33,7 +35,7 @@ class Diagnostics:
         max_cosine_measured: True where `max_cosine` was measured on gradients; False where it is the residual
             of the k×k system, blind to rounding errors in the Gramian itself.
         fallbacks: Names of the parameters that no layer formula covered.
-        refinements: Number of refinement steps of the k×k system.
+        refinements: Number of refinement steps of the k×k system, or of iterations of ``solver="cg"``.
         forward_samples: Samples sent forward by this call (0 where the caller went forward).
         backward_samples: Samples sent backward by this call, each pass counted.
         seconds: Wall-clock seconds of this call.
@@ -48,17 +50,17 @@ class Diagnostics:
     retain: str
     forget_samples: int
     retain_samples: int
-    rank: int
-    dropped_rows: int
-    dropped_directions: int
-    condition_number: float
+    rank: int | None
+    dropped_rows: int | None
+    dropped_directions: int | None
+    condition_number: float | None
     forget_norm: float
     projected_norm: float
     retain_mean_norm: float
     direction_norm: float
     removed_fraction: float
     removed_per_layer: Mapping[str, float] | None
-    max_cosine: float
+    max_cosine: float | None
     max_cosine_measured: bool
     fallbacks: tuple[str, ...]
     refinements: int

@@ -109,8 +109,8 @@ class RetainPass:
         broadcasts = [(name, edge) for name, edges in self.plan.broadcasts.items() for edge in edges]
         outputs = [edge for fallback in self.plan.fallbacks for _, made in fallback.calls for _, edge in made]
         extra = [edge for _, edge in broadcasts] + outputs
-        total = self._losses.sum()
-        gradients = self._backward(total, None, [*extra, *self.plan.edges], receive, keep=True)
+        edges = [*extra, *self.plan.edges]
+        gradients = self._backward(self._losses.sum(), None, edges, receive, keep=True) if edges else []
         if uses:
             raise RuntimeError(f"The backward pass did not reach {sorted(uses)}: this is a bug in orthograd.")
         by_name: dict[str, list[Use]] = {}
@@ -125,12 +125,15 @@ class RetainPass:
         for name in self.plan.by_loss:
             done(name, [self._use_by_loss(self._parameters[name])])
 
-    def weighted(self, weights: Tensor, sizes: dict[tuple[str, int], Tensor], keep: bool) -> Gradients:
+    def weighted(
+        self, weights: Tensor, sizes: dict[tuple[str, int], Tensor], eps: float, keep: bool
+    ) -> Gradients:
         """Gradient of Σ_i w_i·loss_i, with the second certificate.
 
         Args:
             weights: (k,) float64.
             sizes: `sizes` of a collecting pass over the same samples.
+            eps: Largest machine epsilon in that pass.
             keep: Whether the graph is needed again.
 
         Raises:
@@ -145,7 +148,7 @@ class RetainPass:
             part = self._own_samples(gradient, 0, call.name)
             expected = weights.abs() * sizes[self._keys[call]]
             # Rounding is relative to the sample's own gradient, except where it underflows beside the others.
-            bound = math.sqrt(torch.finfo(gradient.dtype).eps) * (4 * expected + 1e-3 * expected.max())
+            bound = math.sqrt(eps) * (4 * expected + 1e-3 * expected.max())
             checks.append((call.name, (_sample_norms(gradient[part]) - expected).abs() <= bound))
 
         inputs = list(self._parameters.values())
@@ -209,6 +212,8 @@ class RetainPass:
         for call, edges in fallback.calls:
             pieces = {index: gradient for (index, _), gradient in zip(edges, gradients, strict=False)}
             found = {index: gradient for index, gradient in pieces.items() if gradient is not None}
+            if call.autocast["enabled"]:
+                self.eps = max(self.eps, float(torch.finfo(call.autocast["dtype"]).eps))
             some = next(iter(found.values()))
             part = self._own_samples(some, call.batch_dim, call.name)
             for name, rows in fallback_rows(self._tape, call, found, part, parameters).items():
@@ -316,7 +321,7 @@ class RetainSource(ABC):
         total: Gradients = {}
         for part, step, keep in self.parts(last):
             sizes = {key: found[part] for key, found in self.sizes.items()}
-            for name, found in step.weighted(weights[part], sizes, keep).items():
+            for name, found in step.weighted(weights[part], sizes, self.eps, keep).items():
                 total[name] = total[name] + found if name in total else found
             self.backward_samples += step.samples
         return total
@@ -477,6 +482,7 @@ def gramian_solution(
     pairs = ((gradients[name], forget[name]) for name in parameters)
     certify("the model", pairs, system, weights, source.eps)
     return Solution(
+        solver="gramian",
         direction=[gradients[name].sub(forget[name], alpha=1 - settings.alpha) for name in parameters],
         spectrum=system.solver.spectrum,
         forget_norm=math.sqrt(float(system.forget_square)),
@@ -501,7 +507,15 @@ def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[T
         name: float(part.norm() / forget[name].norm()) if forget[name].any() else 0.0
         for name, part in removed.items()
     }
-    return source.products({name: forget[name] - part for name, part in removed.items()}), per_layer
+    products = source.products({name: forget[name] - part for name, part in removed.items()})
+    bound = math.sqrt(source.eps) * system.solver.norms * math.sqrt(float(system.forget_square))
+    if ((products - system.residual()).abs() > bound).any():
+        raise RuntimeError(
+            "The products of g_u⊥ with the retain gradients belong neither to the Gramian nor to rounding: "
+            "the forward pass cannot be repeated (dropout: call model.eval()). Otherwise use "
+            "solver='materialize' and report the model."
+        )
+    return products, per_layer
 
 
 def _largest_cosine(system: System, products: Tensor) -> float:
@@ -523,7 +537,8 @@ def _tensor_scope(
     probe = torch.linspace(0.5, 1.5, source.samples, dtype=torch.float64)
     probed = source.weighted(probe, last=True)
     for name, system in systems.items():
-        certify(f"parameter {name!r}", [(probed[name], forget[name])], system, probe, source.eps)
+        for found_by, weights in ((probed, probe), (gradients, system.weights())):
+            certify(f"parameter {name!r}", [(found_by[name], forget[name])], system, weights, source.eps)
     unreached = {name: torch.zeros_like(part) for name, part in forget.items() if name not in systems}
     gradients.update(unreached)
     forget_square = sum(float(part.double().square().sum()) for part in forget.values())
@@ -534,6 +549,7 @@ def _tensor_scope(
     kept = norms > settings.noise_floor
     mean = sum((system.gramian for system in systems.values()), torch.zeros((), dtype=torch.float64))
     return Solution(
+        solver="gramian",
         direction=[
             gradients[name].to(p.dtype).sub(forget[name], alpha=1 - settings.alpha)
             for name, p in parameters.items()
@@ -603,6 +619,7 @@ def mean_solution(
     mean_norm = math.sqrt(sum(float(system.gramian[0, 0]) for system in systems))
     scale = mean_norm * math.sqrt(projected_square)
     return Solution(
+        solver="gramian",
         direction=list(direction.values()),
         spectrum=merge_spectra([system.solver.spectrum for system in systems]),
         forget_norm=math.sqrt(forget_square),

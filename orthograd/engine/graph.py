@@ -132,11 +132,13 @@ class Tape:
     Attributes:
         receive: What gets (call, b) of every known layer during a backward pass; None: the hooks are idle.
         enabled: Whether forward calls are noted.
+        closed: Whether the hooks are gone.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.receive: Callable[[LayerCall, Tensor], None] | None = None
         self.enabled = True
+        self.closed = False
         self._key = f"orthograd-{next(_counter)}"
         self._handles = []
         enclosing = {""}
@@ -158,6 +160,7 @@ class Tape:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.closed = True
 
     def _layer_hook(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -254,6 +257,18 @@ class Graph:
             if name is not None:
                 found[name] = node
         return found
+
+    def check_reaches(self, parameters: Parameters, name: str) -> None:
+        """Refuse losses from which no trainable parameter of the model can be reached.
+
+        Raises:
+            ValueError: With `name`, what the losses are.
+        """
+        if not self.leaves(parameters):
+            raise ValueError(
+                f"{name} does not depend on any trainable parameter of this model: compute it from the "
+                "output of the model given to OrthoGrad, outside torch.no_grad(), and without detach()."
+            )
 
     def parameter_readers(self, leaf: Node) -> list[Node]:
         """Nodes that read a parameter, through casts."""
@@ -372,13 +387,15 @@ def make_plan(graph: Graph, parameters: Parameters, batch: int) -> Plan:
 
 
 def _is_broadcast(node: Node, parameter: Tensor, batch: int) -> bool:
-    """Whether the node adds or expands the parameter over samples in dimension 0."""
+    """Whether the node adds or expands the parameter over samples, which can only be in dimension 0."""
     if node.name() not in _BROADCASTS or getattr(node, "_saved_alpha", 1) != 1:
         return False
     # Shape of the value that the node made; there is no public name for it.
     shape = node._input_metadata[0].shape
     leading = (1,) * (len(shape) - parameter.dim()) + tuple(parameter.shape)
-    return len(shape) > 0 and shape[0] == batch and leading[0] == 1
+    # With as many positions as samples, the samples could be in either of two dimensions.
+    candidates = [dim for dim, size in enumerate(shape) if size == batch and leading[dim] == 1]
+    return candidates == [0]
 
 
 def _plan_fallback(

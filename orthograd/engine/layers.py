@@ -59,12 +59,17 @@ class Use(ABC):
     """One use of a parameter of shape `shape` by `samples` samples.
 
     Attributes:
-        shape: Shape of the parameter; its rows can be sliced along dimension 0.
+        shape: Shape of the parameter.
+        tile_dim: Dimension of the parameter along which its rows are cut into tiles.
+        scratch: Numbers that a tile needs beside its rows, for each index of that dimension.
         samples: k.
         dtype: Dtype of the rows.
         direct_cost: Multiply-adds (and equivalents) of the direct form, without the k²·p of the products.
         ghost_cost: The same for the ghost form; infinite where there is none.
     """
+
+    tile_dim = 0
+    scratch = 0
 
     def __init__(self, shape: Sequence[int], samples: int, dtype: torch.dtype) -> None:
         self.shape = tuple(shape)
@@ -74,8 +79,8 @@ class Use(ABC):
         self.ghost_cost = math.inf
 
     @abstractmethod
-    def rows(self, channels: slice) -> Tensor:
-        """Rows (k, ·) of the entries `parameter[channels]`, flattened."""
+    def rows(self, part: slice) -> Tensor:
+        """Rows (k, ·) of a slice of the parameter along `tile_dim`, flattened."""
 
     def gramian(self, chunk_bytes: int) -> Tensor:
         """K (k, k) in float64 in ghost form, with temporaries of about `chunk_bytes`."""
@@ -102,8 +107,8 @@ class ExplicitRows(Use):
         super().__init__(shape, len(rows), rows.dtype)
         self._rows = rows.reshape(len(rows), *shape)
 
-    def rows(self, channels: slice) -> Tensor:
-        return self._rows[:, channels].flatten(1)
+    def rows(self, part: slice) -> Tensor:
+        return self._rows[:, part].flatten(1)
 
     def products(self, vector: Tensor) -> Tensor:
         return (self._rows.flatten(1) @ vector.to(self.dtype).flatten()).double()
@@ -130,8 +135,8 @@ class LinearWeight(Use):
         self.direct_cost = k * math.prod(self.shape) * (positions + ELEMENT_COST)
         self.ghost_cost = (k * positions) ** 2 * (sum(self.shape) + ELEMENT_COST)
 
-    def rows(self, channels: slice) -> Tensor:
-        return (self._b[:, :, channels].mT @ self._a).flatten(1)
+    def rows(self, part: slice) -> Tensor:
+        return (self._b[:, :, part].mT @ self._a).flatten(1)
 
     def gramian(self, chunk_bytes: int) -> Tensor:
         positions, itemsize = self._a.shape[1], self._a.element_size()
@@ -158,6 +163,8 @@ class ConvWeight(Use):
         b: (k, out, *output size).
     """
 
+    tile_dim = 1
+
     def __init__(self, module: nn.Conv1d | nn.Conv2d | nn.Conv3d, a: Tensor, b: Tensor) -> None:
         dtype = accumulation_dtype(a, b)
         super().__init__(module.weight.shape, len(a), dtype)
@@ -173,44 +180,18 @@ class ConvWeight(Use):
         self._kernel, self._stride, self._dilation = module.kernel_size, module.stride, module.dilation
         self._padding = padding
         k, positions = len(b), math.prod(b.shape[2:])
+        self.scratch = k * positions * module.groups * math.prod(module.kernel_size)
         # Entries of an unfolded position and of an output position; groups multiply the products, not the
         # operands.
         unfolded, out = self._groups * math.prod(self.shape[1:]), self.shape[0]
         self.direct_cost = k * math.prod(self.shape) * (positions + ELEMENT_COST)
         self.ghost_cost = (k * positions) ** 2 * (unfolded + out + self._groups * ELEMENT_COST)
 
-    def _weight_gradient(self, a: Tensor, b: Tensor, shape: Sequence[int], groups: int) -> Tensor:
-        options = (self._stride, self._padding, self._dilation, groups)
-        return _CONV_WEIGHT_GRAD[len(self._kernel)](a, list(shape), b, *options)
-
-    def rows(self, channels: slice) -> Tensor:
-        start, stop, _ = channels.indices(self.shape[0])
-        if stop - start == self.shape[0]:
-            return self._group_rows(self._a, self._b, self._groups)
-        # A slice of output channels may cut through groups: each of them reads its own input channels.
-        inputs, outputs = self.shape[1], self.shape[0] // self._groups
-        parts = []
-        for group in range(start // outputs, (stop - 1) // outputs + 1):
-            first, last = max(start, group * outputs), min(stop, (group + 1) * outputs)
-            a = self._a[:, group * inputs : (group + 1) * inputs]
-            parts.append(self._group_rows(a, self._b[:, first:last], groups=1))
-        return torch.cat(parts, dim=1)
-
-    def _group_rows(self, a: Tensor, b: Tensor, groups: int) -> Tensor:
-        shape = (b.shape[1], *self.shape[1:])
-        if a.is_cuda:
-            return self._unfolded_rows(a, b, groups)
-        # On a CPU the library's own kernel, sample by sample, beats products of unfolded inputs by two to
-        # five times.
-        rows = b.new_empty(len(b), math.prod(shape))
-        for index, row in enumerate(rows):
-            one = slice(index, index + 1)
-            row.copy_(self._weight_gradient(a[one], b[one], shape, groups).flatten())
-        return rows
-
-    def _unfolded_rows(self, a: Tensor, b: Tensor, groups: int) -> Tensor:
-        columns = torch.unflatten(self._unfold(a), 2, (groups, -1))  # (k, T, groups, in/groups·kernel)
-        outputs = torch.unflatten(b.flatten(2), 1, (groups, -1))  # (k, groups, out/groups, T)
+    def rows(self, part: slice) -> Tensor:
+        # A slice of input channels, the same in every group: each tile unfolds only what it reads.
+        inputs = torch.unflatten(self._a, 1, (self._groups, -1))[:, :, part].flatten(1, 2)
+        columns = torch.unflatten(self._unfold(inputs), 2, (self._groups, -1))  # (k, T, groups, ·)
+        outputs = torch.unflatten(self._b.flatten(2), 1, (self._groups, -1))  # (k, groups, out/groups, T)
         return (outputs @ columns.transpose(1, 2)).flatten(1)
 
     def _unfold(self, a: Tensor) -> Tensor:
@@ -245,7 +226,8 @@ class ConvWeight(Use):
 
     def weighted(self, weights: Tensor) -> Tensor:
         scaled = self._b * weights.to(self._b).reshape(-1, *(1,) * (self._b.dim() - 1))
-        return self._weight_gradient(self._a, scaled, self.shape, self._groups)
+        options = (self._stride, self._padding, self._dilation, self._groups)
+        return _CONV_WEIGHT_GRAD[len(self._kernel)](self._a, list(self.shape), scaled, *options)
 
 
 class EmbeddingWeight(Use):
@@ -269,8 +251,8 @@ class EmbeddingWeight(Use):
         self.direct_cost = ELEMENT_COST * k * math.prod(self.shape)
         self.ghost_cost = (k * positions) ** 2 * (self.shape[1] + ELEMENT_COST)
 
-    def rows(self, channels: slice) -> Tensor:
-        start, stop, _ = channels.indices(self.shape[0])
+    def rows(self, part: slice) -> Tensor:
+        start, stop, _ = part.indices(self.shape[0])
         inside = (self._tokens >= start) & (self._tokens < stop)
         sample, _ = inside.nonzero(as_tuple=True)
         rows = self._b.new_zeros(self.samples * (stop - start), self.shape[1])
@@ -467,7 +449,7 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
     Args:
         uses: All uses of the parameter.
         forget: Its part of g_u, in its shape.
-        chunk_bytes: Bound on the temporaries; rows are tiled over dimension 0 of the parameter to keep it.
+        chunk_bytes: Bound on the temporaries; rows are cut into tiles to keep it.
     """
     k, shape, dtype = uses[0].samples, uses[0].shape, uses[0].dtype
     forget = forget.to(dtype)
@@ -478,14 +460,16 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         total[k, k] = torch.linalg.vector_norm(forget).double().square()
         return total
     total = torch.zeros(k + 1, k + 1, dtype=torch.float64, device=forget.device)
-    channels = shape[0] if shape else 1
-    forget = forget.reshape(channels, -1)
-    # The rows of one use, and their sum or their copy beside the forget gradient.
-    size = max(1, int(chunk_bytes / (2 * (k + 1) * forget.shape[1] * forget.element_size())))
-    for part in blocks(channels, size):
+    dim = uses[0].tile_dim
+    indices = shape[dim] if shape else 1
+    # Rows of one use and their sum, beside the forget gradient, and a copy of it in float64.
+    copies = 3 + 8 // forget.element_size()
+    numbers = copies * (k + 1) * (forget.numel() // indices) + max(use.scratch for use in uses)
+    for part in blocks(indices, max(1, int(chunk_bytes / (numbers * forget.element_size())))):
         rows = uses[0].rows(part)
         for use in uses[1:]:
             rows = rows + use.rows(part)
-        tile = torch.cat([rows, forget[part].reshape(1, -1).to(rows.dtype)])
-        total += (tile @ tile.T).double()
+        last = forget.narrow(dim, part.start, part.stop - part.start) if shape else forget
+        tile = torch.cat([rows, last.reshape(1, -1).to(rows.dtype)]).double()
+        total += tile @ tile.T
     return total

@@ -85,6 +85,7 @@ def solve_rows(forget: Tensor, rows: Tensor, parameters: Parameters, settings: S
         parts = zip(parameters, torch.split(forget, sizes), torch.split(projected, sizes), strict=True)
         per_layer = {name: _ratio(float((u - p).norm()), float(u.norm())) for name, u, p in parts}
     return Solution(
+        solver="materialize",
         direction=[
             part.view_as(parameter).to(parameter.dtype)
             for part, parameter in zip(torch.split(direction, sizes), parameters.values(), strict=True)

@@ -36,14 +36,15 @@ class Solution:
     The attributes are explained in `orthograd.engine.Diagnostics`.
     """
 
+    solver: str
     direction: list[Tensor]
-    spectrum: Spectrum
+    spectrum: Spectrum | None
     forget_norm: float
     projected_norm: float
     retain_mean_norm: float
     removed_norm: float
     removed_per_layer: dict[str, float] | None
-    max_cosine: float
+    max_cosine: float | None
     max_cosine_measured: bool
     engine_bytes: int
     backward_samples: int
