@@ -175,8 +175,8 @@ class Profile(Strict):
                 )
             available = {"forget": forget, "retain": experiment.retain_size}
             problems += [
-                f"methods.{experiment.scenario}.{method}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
-                f"(experiment {key}). Mend: lower it to at most {available[data]}"
+                f"methods.{experiment.scenario}.{method}.{field}: a batch of {size} cannot be drawn from "
+                f"{available[data]} {data} images (experiment {key}). Mend: lower it to at most {available[data]}"
                 for method, params in self.methods.get(experiment.scenario, {}).items()
                 if method in experiment.methods
                 for field, data in self._batch_fields(method)
