@@ -49,10 +49,9 @@ def run(
             diagnostics.forward_samples,
             diagnostics.backward_samples,
             {
-                "rank": float(diagnostics.rank),
-                "removed_fraction": diagnostics.removed_fraction,
-                "max_cosine": diagnostics.max_cosine,
-                "condition_number": diagnostics.condition_number,
+                name: float(value)
+                for name in ("rank", "removed_fraction", "max_cosine", "condition_number")
+                if (value := getattr(diagnostics, name)) is not None
             },
         )
 
