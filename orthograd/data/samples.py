@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class PixelScale:
+    """How images were standardised: (x − mean) / std per channel, from x in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Samples:
     """Images float32 (n, C, H, W) and labels int64 (n,), on the model's device."""
 

@@ -1,20 +1,44 @@
 """The unlearning methods, one module each; the method's name is its module's, its config key and its path segment.
 
-A module under this package that defines `METHOD` is a method; `base` holds what they share. The modules are read when a
-config is checked, so none imports torch before it runs.
+A module under this package that defines `METHOD` is a method; `base` holds what they share. Other distributions add
+methods through the entry-point group `orthograd.methods`: the entry's name is the method's, its value the place of its
+`Method`. The modules are read when a config is checked, so none imports torch before it runs.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import pkgutil
 
 from orthograd.methods.base import Method
 
+GROUP = "orthograd.methods"
+
+
+def _own() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
+
+
+def entries() -> dict[str, importlib.metadata.EntryPoint]:
+    """The entry points of methods in other distributions, by name.
+
+    Raises:
+        ValueError: two methods have one name.
+    """
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        if entry.name in found or entry.name in _own():
+            raise ValueError(
+                f"two methods have the name {entry.name!r}, one of them from {entry.value!r}: uninstall or rename one"
+            )
+        found[entry.name] = entry
+    return found
+
 
 def names() -> list[str]:
     """The names of all methods."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return sorted([*_own(), *entries()])
 
 
 def load(name: str) -> Method:
@@ -22,8 +46,18 @@ def load(name: str) -> Method:
 
     Raises:
         KeyError: the name is not in `names()`.
+        TypeError: what an entry point leads to is no `Method` of that name.
     """
-    if name not in names():
+    if name in _own():
+        own: Method = importlib.import_module(f"{__name__}.{name}").METHOD
+        return own
+    found = entries()
+    if name not in found:
         raise KeyError(f"unknown method {name!r}: choose one of {', '.join(names())}")
-    method: Method = importlib.import_module(f"{__name__}.{name}").METHOD
+    method = found[name].load()
+    if not isinstance(method, Method) or method.name != name:
+        raise TypeError(
+            f"the entry point {name!r} leads to {found[name].value!r}, which is no orthograd.methods.base.Method "
+            "of that name: correct the entry or the name"
+        )
     return method

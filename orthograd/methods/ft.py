@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,16 +13,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Params(base.Params):
+class Params(base.Sgd):
     batch_size: int = Field(gt=0, description="retain samples in a step, a whole number >= 1")
+    passes: int | None = Field(
+        gt=0,
+        description="passes over the retain set after which the method ends; null: the stopping rule ends it",
+    )
 
 
-def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Descend the mean cross-entropy L_r of a retain batch."""
     from torch.nn import functional as F
 
-    optimizer = base.sgd(model, params)
-    for images, labels in data.batches("retain", params.batch_size):
+    optimizer = params.optimizer(model)
+    for images, labels in islice(
+        data.batches("retain", params.batch_size),
+        base.limit(params.passes, data.steps("retain", params.batch_size)),
+    ):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
@@ -36,5 +43,9 @@ METHOD = base.Method(
     source="fine-tuning baseline of Golatkar et al. 2020",
     reads=frozenset({"retain"}),
     params=Params,
+    published=base.Published(
+        {"learning_rate": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 64, "passes": 10},
+        "common default of the baseline in published comparisons; the batch size is ours",
+    ),
     run=run,
 )

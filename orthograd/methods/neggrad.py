@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,16 +13,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Params(base.Params):
+class Params(base.Sgd):
     batch_size: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
+    passes: int | None = Field(
+        gt=0,
+        description="passes over the forget set after which the method ends; null: the stopping rule ends it",
+    )
 
 
-def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Ascend the mean cross-entropy L_f of a forget batch. Unbounded: only the stopping rule ends it."""
     from torch.nn import functional as F
 
-    optimizer = base.sgd(model, params)
-    for images, labels in data.batches("forget", params.batch_size):
+    optimizer = params.optimizer(model)
+    for images, labels in islice(
+        data.batches("forget", params.batch_size),
+        base.limit(params.passes, data.steps("forget", params.batch_size)),
+    ):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         (-loss).backward()
@@ -36,5 +43,9 @@ METHOD = base.Method(
     source="gradient-ascent baseline of Golatkar et al. 2020",
     reads=frozenset({"forget"}),
     params=Params,
+    published=base.Published(
+        {"learning_rate": 1e-4, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 64, "passes": 5},
+        "common default of the baseline in published comparisons; the batch size is ours",
+    ),
     run=run,
 )

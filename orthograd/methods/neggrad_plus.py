@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,21 +13,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Params(base.Params):
+class Params(base.Sgd):
     alpha: float = Field(ge=0, le=1, description="weight of the retain loss, a number in [0, 1]")
     forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
     retain_batch: int = Field(gt=0, description="retain samples in a step, a whole number >= 1")
+    passes: int | None = Field(
+        gt=0,
+        description="passes over the forget set after which the method ends; null: the stopping rule ends it",
+    )
 
 
-def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Descend α·L_r − (1−α)·L_f, both mean cross-entropies of a batch."""
     import torch
     from torch.nn import functional as F
 
-    optimizer = base.sgd(model, params)
+    optimizer = params.optimizer(model)
     forget = data.batches("forget", params.forget_batch)
     retain = data.batches("retain", params.retain_batch)
-    for (images_f, labels_f), (images_r, labels_r) in zip(forget, retain, strict=True):
+    for (images_f, labels_f), (images_r, labels_r) in islice(
+        zip(forget, retain, strict=True), base.limit(params.passes, data.steps("forget", params.forget_batch))
+    ):
         optimizer.zero_grad()
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])
         loss_f = F.cross_entropy(logits_f, labels_f)
@@ -44,5 +50,17 @@ METHOD = base.Method(
     source="baseline of Kurmanji et al. 2023",
     reads=frozenset({"forget", "retain"}),
     params=Params,
+    published=base.Published(
+        {
+            "learning_rate": 0.01,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "alpha": 0.95,
+            "forget_batch": 64,
+            "retain_batch": 64,
+            "passes": 10,
+        },
+        "Kurmanji et al. 2023, small scale; batch sizes and passes are ours",
+    ),
     run=run,
 )

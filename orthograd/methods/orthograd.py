@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Params(base.Params):
+class Params(base.Sgd):
     alpha: float = Field(ge=0, le=1, description="weight of the mean retain gradient, a number in [0, 1]")
     forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
     retain_batch: int = Field(gt=0, description="k, the retain samples whose gradients are projected off")
@@ -23,9 +23,13 @@ class Params(base.Params):
         lt=1,
         description="singular values below rtol times the largest count as zero, a number in (0, 1)",
     )
+    passes: int | None = Field(
+        gt=0,
+        description="passes over the forget set after which the method ends; null: the stopping rule ends it",
+    )
 
 
-def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Descend α·mean(g_r) − (1−α)·g_u⊥, computed by `orthograd.OrthoGrad` (arXiv:2503.02312)."""
     from torch.nn import functional as F
 
@@ -35,11 +39,13 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.
         images, labels = batch
         return F.cross_entropy(model(images), labels, reduction="none")
 
-    optimizer = base.sgd(model, params)
+    optimizer = params.optimizer(model)
     engine = OrthoGrad(model, alpha=params.alpha, rtol=params.rtol)
     forget = data.batches("forget", params.forget_batch)
     retain = data.batches("retain", params.retain_batch)
-    for forget_batch, retain_batch in zip(forget, retain, strict=True):
+    for forget_batch, retain_batch in islice(
+        zip(forget, retain, strict=True), base.limit(params.passes, data.steps("forget", params.forget_batch))
+    ):
         optimizer.zero_grad()
         diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
         optimizer.step()
@@ -60,5 +66,6 @@ METHOD = base.Method(
     source="arXiv:2503.02312",
     reads=frozenset({"forget", "retain"}),
     params=Params,
+    published=None,
     run=run,
 )

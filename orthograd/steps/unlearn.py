@@ -11,6 +11,7 @@ import pandas as pd
 
 from orthograd import methods
 from orthograd.data.images import load
+from orthograd.data.samples import PixelScale
 from orthograd.data.splits import read_split, retain_subset
 from orthograd.evaluation import accuracy
 from orthograd.methods.base import DataView
@@ -57,10 +58,12 @@ def run(arguments: Namespace) -> None:
         data = {
             "forget": sets["forget"],
             "retain": inputs.samples(dataset, retain_subset(split, spec.retain_size), device),
+            "heldout": sets.get("validation_forgotten", sets["validation"]),
         }
+        pixels = PixelScale(dataset.mean, dataset.std)
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
-            next(method.run(copy.deepcopy(model), DataView(data, method.reads, seed), params))
+            next(method.run(copy.deepcopy(model), DataView(data, method.reads, seed, pixels), params))
         result = unlearn(
             model,
             method,
@@ -70,6 +73,7 @@ def run(arguments: Namespace) -> None:
             watched={name: sets[name] for name in ("forget", "validation", "test")},
             # Random scenario: what the original model scores on images that are distributed like the forget set
             # but were never seen.
+            pixels=pixels,
             target=accuracy(model, sets["validation"], spec.evaluation_batch)
             if spec.target is None
             else spec.target,

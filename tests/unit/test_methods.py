@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from orthograd import methods
-from orthograd.data.samples import Samples
+from orthograd.data.samples import PixelScale, Samples
 from orthograd.methods.base import DataView
 
 RATE = 0.1
+PIXELS = PixelScale(mean=(0.5,), std=(0.25,))
 DTYPE = torch.float64
 
 
@@ -23,7 +24,7 @@ def _samples(count: int, seed: int) -> Samples:
 
 FORGET, RETAIN = _samples(6, 1), _samples(4, 2)
 # The whole of each set is one batch, so that the order of the samples does not matter.
-COMMON = {"learning_rate": RATE, "momentum": 0.0, "weight_decay": 0.0}
+COMMON = {"learning_rate": RATE, "momentum": 0.0, "weight_decay": 0.0, "passes": None}
 PARAMS = {
     "ft": COMMON | {"batch_size": 4},
     "neggrad": COMMON | {"batch_size": 6},
@@ -67,7 +68,7 @@ def _first_update(name: str, **changes: float) -> torch.Tensor:
     method = methods.load(name)
     model = _model()
     before = _flat(tuple(p.detach().clone() for p in model.parameters()))
-    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
+    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0, pixels=PIXELS)
     params = method.params.model_validate(PARAMS[name] | changes)
     next(method.run(model, data, params))
     return _flat(tuple(p.detach() for p in model.parameters())) - before
@@ -94,7 +95,7 @@ def test_momentum_is_read(name: str) -> None:
     def second_update(momentum: float) -> torch.Tensor:
         method = methods.load(name)
         model = _model()
-        data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
+        data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0, pixels=PIXELS)
         params = method.params.model_validate(PARAMS[name] | {"momentum": momentum})
         updates = method.run(model, data, params)
         next(updates)
@@ -111,7 +112,7 @@ def test_momentum_is_read(name: str) -> None:
 def test_a_method_is_deterministic_and_counts_its_passes(name: str) -> None:
     torch.testing.assert_close(_first_update(name), _first_update(name), rtol=0, atol=0)
     method = methods.load(name)
-    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
+    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0, pixels=PIXELS)
     step = next(method.run(_model(), data, method.params.model_validate(PARAMS[name])))
     samples = sum({"forget": 6, "retain": 4}[read] for read in method.reads)
     # OrthoGrad passes backward through the retain samples twice: for the Gramian, and with its weights.
@@ -127,9 +128,11 @@ def test_the_order_of_one_set_does_not_depend_on_another() -> None:
     labels = Samples(torch.zeros(6, 5), torch.arange(6))
     orders = []
     for retain in (RETAIN, _samples(9, 3)):
-        data = DataView({"forget": labels, "retain": retain}, frozenset({"forget", "retain"}), seed=1)
+        data = DataView(
+            {"forget": labels, "retain": retain}, frozenset({"forget", "retain"}), seed=1, pixels=PIXELS
+        )
         forget, other = data.batches("forget", 2), data.batches("retain", 4)
         orders.append(torch.cat([next(zip(forget, other, strict=True))[0][1] for _ in range(9)]))
     assert torch.equal(*orders)
-    again = DataView({"forget": labels}, frozenset({"forget"}), seed=2).batches("forget", 2)
+    again = DataView({"forget": labels}, frozenset({"forget"}), seed=2, pixels=PIXELS).batches("forget", 2)
     assert not torch.equal(orders[0], torch.cat([next(again)[1] for _ in range(9)]))

@@ -1,13 +1,14 @@
 """The unlearning loop: stopping rule, trajectory, cost, and the data that a method may see."""
 
-from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 from torch import nn
 
-from orthograd.data.samples import Samples
-from orthograd.methods.base import DataView, Method, Params, Step, UndeclaredDataError
+from orthograd.data.samples import PixelScale, Samples
+from orthograd.methods.base import DataView, Method, Params, Step, UndeclaredDataError, Updates
 from orthograd.specs import StoppingRule
 from orthograd.unlearning import unlearn
 
@@ -31,14 +32,14 @@ def _samples(*values: float) -> Samples:
 FORGET = _samples(1, 2, 3, 4)
 
 
-def _raise(model: nn.Module, data: DataView, params: Params) -> Iterator[Step]:
+def _raise(model: nn.Module, data: DataView, params: Params) -> Updates:
     while True:
         with torch.no_grad():
             model.threshold += 1
         yield Step(forward=3, backward=2, values={"threshold": model.threshold.item()})
 
 
-METHOD = Method("raise", "θ ← θ + 1", "this test", frozenset({"forget"}), Params, _raise)
+METHOD = Method("raise", "θ ← θ + 1", "this test", frozenset({"forget"}), Params, None, _raise)
 
 
 def _run(target: float, every: int, max_steps: int, method: Method = METHOD, record_every: int = 1):
@@ -46,9 +47,10 @@ def _run(target: float, every: int, max_steps: int, method: Method = METHOD, rec
     run = unlearn(
         model,
         method,
-        Params(learning_rate=1, momentum=0, weight_decay=0),
+        Params(),
         data={"forget": FORGET, "retain": FORGET},
         watched={"forget": FORGET, "test": _samples(9, 10)},
+        pixels=PixelScale((0.0,), (1.0,)),
         target=target,
         stopping=StoppingRule(every=every, record_every=record_every, max_steps=max_steps),
         batch_size=3,
@@ -105,13 +107,47 @@ def test_the_costs_are_those_of_the_steps() -> None:
     assert run.trajectory[-1]["threshold"] == 4.5
 
 
+def test_a_method_may_end_by_itself() -> None:
+    closed = []
+
+    def two_steps(model: nn.Module, data: DataView, params: Params) -> Updates:
+        try:
+            yield from islice(_raise(model, data, params), 2)
+        finally:
+            closed.append(True)
+
+    own = Method("two_steps", "", "", frozenset(), Params, None, two_steps)
+    run, _ = _run(target=0.1, every=4, max_steps=10, method=own, record_every=4)
+    assert (run.reached, run.steps) == (False, 2)
+    assert run.trajectory[-1]["accuracy_forget"] == 0.5
+    assert "accuracy_test" in run.trajectory[-1]
+    assert closed == [True]
+    # The stopping rule closes it before its end.
+    assert _run(target=0.75, every=1, max_steps=10, method=own)[0].steps == 1
+    assert closed == [True, True]
+
+
+def test_the_stopping_rule_does_not_look_inside_a_round() -> None:
+    def rounds(model: nn.Module, data: DataView, params: Params) -> Updates:
+        for number, step in enumerate(_raise(model, data, params), start=1):
+            yield replace(step, complete=number % 3 == 0)
+
+    method = Method("rounds", "", "", frozenset(), Params, None, rounds)
+    run, _ = _run(target=0.75, every=1, max_steps=10, method=method)
+    assert [row["step"] for row in run.trajectory] == [0, 3]
+    assert run.reached
+    # The budget may end in the middle of a round: that model is judged.
+    run, _ = _run(target=0.0, every=1, max_steps=2, method=method)
+    assert [row["step"] for row in run.trajectory] == [0, 2]
+
+
 def test_weights_that_are_not_finite_end_the_run_and_are_no_success() -> None:
-    def diverge(model: nn.Module, *_: object) -> Iterator[Step]:
+    def diverge(model: nn.Module, *_: object) -> Updates:
         with torch.no_grad():
             model.threshold.fill_(float("nan"))
         yield Step(1, 1)
 
-    run, _ = _run(0.9, 1, 5, Method("diverge", "", "", frozenset(), Params, diverge))
+    run, _ = _run(0.9, 1, 5, Method("diverge", "", "", frozenset(), Params, None, diverge))
     assert run.diverged
     assert not run.reached
     assert run.steps == 1
@@ -119,13 +155,13 @@ def test_weights_that_are_not_finite_end_the_run_and_are_no_success() -> None:
 
 
 def test_a_method_gets_the_data_that_it_declares_and_no_other() -> None:
-    def greedy(model: nn.Module, data: DataView, *_: object) -> Iterator[Step]:
+    def greedy(model: nn.Module, data: DataView, *_: object) -> Updates:
         assert len(data["forget"]) == 4
         data["retain"]
         yield Step(1, 1)
 
     with pytest.raises(UndeclaredDataError, match="'retain'"):
-        _run(0.0, 1, 5, Method("greedy", "", "", frozenset({"forget"}), Params, greedy))
+        _run(0.0, 1, 5, Method("greedy", "", "", frozenset({"forget"}), Params, None, greedy))
 
 
 def test_batches_pass_through_all_samples_and_have_one_size() -> None:
