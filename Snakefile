@@ -47,3 +47,5 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+if PROFILE.tuning:
+    include: "workflow/rules/tune.smk"

@@ -18,12 +18,16 @@ from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import registry
 from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
 from orthograd.reporting.experiment import Experiment
+from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
 # Folders of results/ and reports/ that are no profile's.
 RESERVED_PROFILES = frozenset({"data", "logs", "benchmarks", "published"})
+
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class ConfigError(ValueError):
@@ -56,8 +60,10 @@ class Profile(Strict):
     )
     stopping: Stopping
     methods: dict[Name, dict[Name, dict[str, Any]]] = Field(
-        min_length=1, description="for each scenario, method names with their parameters"
+        min_length=1,
+        description="for each scenario, method names with their parameters, or a file that holds them",
     )
+    tuning: Tuning | None = Field(None, description="how `snakemake tune` searches parameters")
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
 
     @model_validator(mode="after")
@@ -68,6 +74,7 @@ class Profile(Strict):
             *self._names(),
             *self._parameters(),
             *self._sizes(),
+            *self._tuning(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -151,6 +158,35 @@ class Profile(Strict):
                 methods.load(name).params.model_validate(params)
             except ValidationError as error:
                 problems += _problems(error, methods.load(name).params, ("methods", scenario, name))
+        return problems
+
+    def _tuning(self) -> list[str]:
+        if self.tuning is None:
+            return []
+        problems = [
+            _unknown(f"tuning.{field}", field, name, sorted(section))
+            for field, name, section in (
+                ("dataset", self.tuning.dataset, self.datasets),
+                ("model", self.tuning.model, self.models),
+            )
+            if name not in section
+        ]
+        problems += [
+            f"tuning.seeds: {seed} is a reported seed. Mend: take seeds that `seeds` does not have"
+            for seed in self.tuning.seeds
+            if seed in self.seeds
+        ]
+        for name, space in self.tuning.spaces.items():
+            if name not in methods.names():
+                problems.append(_unknown(f"tuning.spaces.{name}", "method", name, methods.names()))
+                continue
+            params = methods.load(name).params
+            for point in corners(space):
+                try:
+                    params.model_validate(point)
+                except ValidationError as error:
+                    problems += _problems(error, params, ("tuning", "spaces", name))
+                    break
         return problems
 
     def _sizes(self) -> list[str]:
@@ -299,18 +335,38 @@ def _resolved(schema: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
 
 
 def validate(config: Mapping[str, Any]) -> Profile:
-    """The profile that a config describes.
+    """The profile that a config describes. `methods` and `tuning.spaces` may stand in files of their own.
 
     Raises:
         ConfigError: with one line a problem: the key, the cause and the mend.
     """
+    content = dict(config)
+    content["methods"] = _section("methods", content.get("methods"))
+    if isinstance(content.get("tuning"), Mapping):
+        spaces = _section("tuning.spaces", content["tuning"].get("spaces"))
+        content["tuning"] = {**content["tuning"], "spaces": spaces}
     try:
-        return Profile.model_validate(dict(config))
+        return Profile.model_validate(content)
     except ValidationError as error:
         problems = _problems(error, Profile)
         raise ConfigError(
             "the config cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)
         ) from None
+
+
+def _section(key: str, value: Any) -> Any:
+    """A section of the config; where a file's name stands in its place, what the file holds."""
+    import yaml
+
+    if not isinstance(value, str):
+        return value
+    path = _REPOSITORY / value
+    if not path.is_file():
+        raise ConfigError(
+            f"the config cannot be used:\n  {key}: no file {value!r} in {_REPOSITORY}. Mend: name one that is there, "
+            "relative to the repository, or write the section itself here"
+        )
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def load(path: Path) -> Profile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
@@ -15,7 +16,13 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def _path(module: str) -> Path | None:
-    """The source file of a module of this repository, or None for a name that is no module of it."""
+    """The source file of a module of this repository or of a distribution that adds to it; None if there is none."""
+    if module.split(".")[0] != "orthograd":
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # a name in a module that is no package
+            return None
+        return Path(spec.origin) if spec and spec.origin else None
     base = _ROOT.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
@@ -29,7 +36,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _imports(module: str, path: Path) -> set[str]:
-    """Modules of this package that a module imports, anywhere in its text, but for annotations only."""
+    """Modules of this package or its own that a module imports, anywhere in its text, but for annotations only."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found: set[str] = set()
     pending: list[ast.AST] = [_tree(path)]
@@ -46,7 +53,8 @@ def _imports(module: str, path: Path) -> set[str]:
             found.add(source)
             found.update(f"{source}.{alias.name}" for alias in node.names)
         pending.extend(ast.iter_child_nodes(node))
-    return {name for name in found if name.split(".")[0] == "orthograd" and _path(name)}
+    packages = ("orthograd", module.split(".")[0])
+    return {name for name in found if name.split(".")[0] in packages and _path(name)}
 
 
 def closure(*modules: str) -> list[str]:
@@ -56,7 +64,7 @@ def closure(*modules: str) -> list[str]:
     seen: name it as an argument.
 
     Raises:
-        ModuleNotFoundError: a given name is no module of this repository.
+        ModuleNotFoundError: a given name is no module.
     """
     pending = list(modules)
     found: set[str] = set()
@@ -66,7 +74,7 @@ def closure(*modules: str) -> list[str]:
             continue
         path = _path(module)
         if path is None:
-            raise ModuleNotFoundError(f"no module {module!r} in {_ROOT}")
+            raise ModuleNotFoundError(f"no module {module!r}, neither in {_ROOT} nor installed")
         found.add(module)
         pending.extend(_imports(module, path))
         pending.extend(filter(None, [module.rpartition(".")[0]]))

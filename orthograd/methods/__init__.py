@@ -36,9 +36,27 @@ def entries() -> dict[str, importlib.metadata.EntryPoint]:
     return found
 
 
+def _entry(name: str) -> importlib.metadata.EntryPoint:
+    found = entries()
+    if name not in found:
+        raise KeyError(f"unknown method {name!r}: choose one of {', '.join(names())}")
+    return found[name]
+
+
 def names() -> list[str]:
     """The names of all methods."""
     return sorted([*_own(), *entries()])
+
+
+def module(name: str) -> str:
+    """The module that a method's code starts from.
+
+    Raises:
+        KeyError: the name is not in `names()`.
+    """
+    if name in _own():
+        return f"{__name__}.{name}"
+    return _entry(name).module
 
 
 def load(name: str) -> Method:
@@ -51,13 +69,11 @@ def load(name: str) -> Method:
     if name in _own():
         own: Method = importlib.import_module(f"{__name__}.{name}").METHOD
         return own
-    found = entries()
-    if name not in found:
-        raise KeyError(f"unknown method {name!r}: choose one of {', '.join(names())}")
-    method = found[name].load()
+    entry = _entry(name)
+    method = entry.load()
     if not isinstance(method, Method) or method.name != name:
         raise TypeError(
-            f"the entry point {name!r} leads to {found[name].value!r}, which is no orthograd.methods.base.Method "
+            f"the entry point {name!r} leads to {entry.value!r}, which is no orthograd.methods.base.Method "
             "of that name: correct the entry or the name"
         )
     return method

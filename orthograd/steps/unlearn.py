@@ -11,24 +11,19 @@ import pandas as pd
 
 from orthograd import methods
 from orthograd.data.images import load
-from orthograd.data.samples import PixelScale
-from orthograd.data.splits import read_split, retain_subset
-from orthograd.evaluation import accuracy
 from orthograd.methods.base import DataView
 from orthograd.provenance import code_version
 from orthograd.specs import StoppingRule
 from orthograd.steps import inputs
+from orthograd.steps.start import Spec as StartSpec
+from orthograd.steps.start import start
 from orthograd.unlearning import unlearn
 
 
-class Spec(inputs.Spec):
-    model: str
-    retain_size: int
+class Spec(StartSpec):
     method: str
     params: dict[str, Any]
     stopping: StoppingRule
-    target: float | None
-    evaluation_batch: int
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,36 +47,25 @@ def run(arguments: Namespace) -> None:
     code = code_version("orthograd.steps.unlearn", f"orthograd.methods.{spec.method}")
     files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
-        split = read_split(split_file)
-        sets = inputs.sets(dataset, split, device)
-        model = inputs.load_model(spec.model, dataset, original, device)
-        data = {
-            "forget": sets["forget"],
-            "retain": inputs.samples(dataset, retain_subset(split, spec.retain_size), device),
-            "heldout": sets.get("validation_forgotten", sets["validation"]),
-        }
-        pixels = PixelScale(dataset.mean, dataset.std)
+        begin = start(spec, dataset, split_file, original, device)
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
-            next(method.run(copy.deepcopy(model), DataView(data, method.reads, seed, pixels), params))
+            view = DataView(begin.data, method.reads, seed, begin.pixels)
+            next(method.run(copy.deepcopy(begin.model), view, params))
         result = unlearn(
-            model,
+            begin.model,
             method,
             params,
-            data,
+            begin.data,
             # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
-            watched={name: sets[name] for name in ("forget", "validation", "test")},
-            # Random scenario: what the original model scores on images that are distributed like the forget set
-            # but were never seen.
-            pixels=pixels,
-            target=accuracy(model, sets["validation"], spec.evaluation_batch)
-            if spec.target is None
-            else spec.target,
+            watched={name: begin.sets[name] for name in ("forget", "validation", "test")},
+            pixels=begin.pixels,
+            target=begin.target,
             stopping=spec.stopping,
             batch_size=spec.evaluation_batch,
             seed=seed,
         )
-        inputs.save_model(model, out)
+        inputs.save_model(begin.model, out)
         pd.DataFrame(result.trajectory).to_csv(trajectory, index=False, lineterminator="\n")
         inputs.write_record(
             record,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from orthograd import methods
 from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
@@ -36,6 +37,12 @@ SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
 METHODS = {name for section in PROFILE.methods.values() for name in section}
 REPLICATES = list(range(PROFILE.replicates))
+# A search compares with one retrained model a seed.
+RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
+TUNING = PROFILE.tuning
+TUNING_SEEDS = TUNING.seeds if TUNING else []
+SPACES = TUNING.spaces if TUNING else {}
+TRIALS = f"{RESULTS}/tuning/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}"
 # Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
 GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
 
@@ -44,7 +51,7 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(sorted(METHODS)),
+    method="|".join(sorted({*METHODS, *SPACES})),
     experiment="|".join(EXPERIMENTS),
     retain_size=r"\d+",
 
@@ -52,6 +59,11 @@ wildcard_constraints:
 def each_seed(path):
     """The path for every seed; the other wildcards stay."""
     return expand(path, seed=SEEDS, allow_missing=True)
+
+
+def each_tuning_seed(path):
+    """The path for every seed of the search; the other wildcards stay."""
+    return expand(path, seed=TUNING_SEEDS, allow_missing=True)
 
 
 def each_reference(path):
@@ -103,20 +115,63 @@ def training_spec(wildcards):
     )
 
 
-def unlearning_spec(wildcards):
+def start_spec(wildcards):
+    """What a run of a method starts from, and when it stops."""
     scenario = PROFILE.scenarios[wildcards.scenario]
     stopping = dumped(PROFILE.stopping)
     class_target = stopping.pop("class_target")
-    return as_json(
-        model=wildcards.model,
-        retain_size=int(wildcards.retain_size),
-        method=wildcards.method,
-        params=PROFILE.methods[wildcards.scenario][wildcards.method],
-        stopping=stopping,
-        target=class_target if scenario.kind == "class" else None,
-        evaluation_batch=PROFILE.evaluation_batch,
+    return {
+        "model": wildcards.model,
+        "retain_size": int(wildcards.retain_size),
+        "method": wildcards.method,
+        "stopping": stopping,
+        "target": class_target if scenario.kind == "class" else None,
+        "evaluation_batch": PROFILE.evaluation_batch,
         **runtime_spec(),
+    }
+
+
+def unlearning_spec(wildcards):
+    return as_json(
+        params=PROFILE.methods[wildcards.scenario][wildcards.method],
+        **start_spec(wildcards),
     )
+
+
+def tuning_spec(wildcards):
+    return as_json(
+        space={
+            key: dumped(value) if hasattr(value, "model_dump") else value
+            for key, value in SPACES[wildcards.method].items()
+        },
+        trials=TUNING.trials,
+        seconds=TUNING.seconds,
+        **start_spec(wildcards),
+    )
+
+
+def searches():
+    """Each (scenario, method) that is searched: methods that are not defined for a kind of scenario are left out."""
+    return [
+        (scenario, method)
+        for scenario, setting in PROFILE.scenarios.items()
+        for method in SPACES
+        if setting.kind in methods.load(method).scenarios
+    ]
+
+
+def tuning_trials():
+    """The trials of each search."""
+    return [
+        f"{TRIALS}.csv".format(
+            dataset=TUNING.dataset,
+            model=TUNING.model,
+            retain_size=TUNING.retain_size,
+            scenario=scenario,
+            method=method,
+        )
+        for scenario, method in searches()
+    ]
 
 
 def evaluation_spec(wildcards):
@@ -134,9 +189,11 @@ def evaluation_spec(wildcards):
 
 
 def method_code(wildcards):
-    return code_version(
-        "orthograd.steps.unlearn", f"orthograd.methods.{wildcards.method}"
-    )
+    return code_version("orthograd.steps.unlearn", methods.module(wildcards.method))
+
+
+def tuning_code(wildcards):
+    return code_version("orthograd.steps.tune", methods.module(wildcards.method))
 
 
 def experiment_spec(wildcards):

@@ -1,0 +1,127 @@
+"""Search the parameters of a method on tuning splits, which share no seed with the reported ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from orthograd import methods
+from orthograd.data.images import load
+from orthograd.data.splits import read_split
+from orthograd.evaluation import accuracies
+from orthograd.metrics.retraining import signed_differences
+from orthograd.search import Space, score, trials
+from orthograd.specs import StoppingRule
+from orthograd.steps import inputs
+from orthograd.steps.start import Spec as StartSpec
+from orthograd.steps.start import start
+from orthograd.unlearning import unlearn
+
+# Test accuracy has no part in a search: validation stands in its place.
+GAP_SETS = ("forget", "retain", "validation")
+
+
+class Spec(StartSpec):
+    method: str
+    space: Space
+    trials: int
+    seconds: float
+    stopping: StoppingRule
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run of a trial ended; accuracies are fractions."""
+
+    target: float
+    reached: bool
+    steps: int
+    seconds: float
+    forget: float
+    validation: float
+    gap: float
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--spec", type=Spec.model_validate_json, required=True, help="JSON: the settings")
+    parser.add_argument("--seed", type=int, nargs="+", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
+    parser.add_argument("--original", type=Path, nargs="+", required=True, help="trained model, one a seed")
+    parser.add_argument(
+        "--retrained", type=Path, nargs="+", required=True, help="a retrained model, one a seed"
+    )
+    parser.add_argument("--trials", type=Path, required=True, help="file to write: one row a trial")
+
+
+def run(arguments: Namespace) -> None:
+    spec = arguments.spec
+    device = inputs.set_up(spec)
+    dataset = load(arguments.data)
+    method = methods.load(spec.method)
+    places = list(zip(arguments.seed, arguments.split, arguments.original, strict=True))
+    references = []
+    for split_file, path in zip(arguments.split, arguments.retrained, strict=True):
+        sets = inputs.sets(dataset, read_split(split_file), device)
+        model = inputs.load_model(spec.model, dataset, path, device)
+        references.append(accuracies(model, {name: sets[name] for name in GAP_SETS}, spec.evaluation_batch))
+
+    def outcome(params: dict[str, Any], place: int) -> Outcome:
+        seed, split_file, original = places[place]
+        begin = start(spec, dataset, split_file, original, device)
+        result = unlearn(
+            begin.model,
+            method,
+            method.params.model_validate(params),
+            begin.data,
+            watched={name: begin.sets[name] for name in GAP_SETS},
+            pixels=begin.pixels,
+            target=begin.target,
+            stopping=spec.stopping,
+            batch_size=spec.evaluation_batch,
+            seed=seed,
+        )
+        end = {name: result.trajectory[-1][f"accuracy_{name}"] for name in GAP_SETS}
+        differences = signed_differences(end, [references[place]], GAP_SETS)
+        return Outcome(
+            target=begin.target,
+            reached=result.reached,
+            steps=result.steps,
+            seconds=result.cost.seconds,
+            forget=end["forget"],
+            validation=end["validation"],
+            gap=float(np.mean([abs(difference) for difference in differences.values()])),
+        )
+
+    rows = []
+    began = time.perf_counter()
+    for number, params in enumerate(tqdm(trials(spec.space, spec.trials, arguments.seed[0], spec.method))):
+        if time.perf_counter() - began > spec.seconds:
+            break
+        found = [outcome(params, place) for place in range(len(places))]
+        means = pd.DataFrame(found)[["steps", "seconds", "forget", "validation", "gap"]].mean()
+        rows.append(
+            {
+                "method": spec.method,
+                "trial": number,
+                "params": json.dumps(params),
+                "seeds": len(found),
+                "reached": sum(end.reached for end in found),
+                **{str(name): float(value) for name, value in means.items()},
+                "score": score(
+                    [end.reached for end in found],
+                    [end.forget for end in found],
+                    [end.target for end in found],
+                    [end.validation for end in found],
+                ),
+            }
+        )
+    pd.DataFrame(rows).to_csv(arguments.trials, index=False, lineterminator="\n")
