@@ -136,6 +136,7 @@ class Profile(Strict):
                 ("models", experiment.models, self.models),
                 ("scenario", [experiment.scenario], self.scenarios),
                 ("methods", experiment.methods, self.methods.get(experiment.scenario, {})),
+                ("published", experiment.published, self._with_published_defaults()),
             ):
                 problems += [
                     _unknown(f"experiments.{key}.{field}", field.removesuffix("s"), name, sorted(section))
@@ -143,6 +144,10 @@ class Profile(Strict):
                     if name not in section
                 ]
         return problems
+
+    @staticmethod
+    def _with_published_defaults() -> list[str]:
+        return [name for name in methods.names() if methods.load(name).published is not None]
 
     def _parameters(self) -> list[str]:
         problems = []
@@ -240,11 +245,20 @@ class Profile(Strict):
                     f"retain_size to at most {pool}, or raise datasets.{experiment.dataset}.train"
                 )
             available = {"forget": forget, "retain": experiment.retain_size}
-            problems += [
-                f"methods.{experiment.scenario}.{method}.{field}: a batch of {size} cannot be drawn from "
-                f"{available[data]} {data} images (experiment {key}). Mend: lower it to at most {available[data]}"
+            settings: list[tuple[str, str, Mapping[str, Any]]] = [
+                (f"methods.{experiment.scenario}.{method}", method, params)
                 for method, params in self.methods.get(experiment.scenario, {}).items()
                 if method in experiment.methods
+            ]
+            settings += [
+                (f"experiments.{key}.published.{method}", method, defaults.params)
+                for method in experiment.published
+                if method in methods.names() and (defaults := methods.load(method).published) is not None
+            ]
+            problems += [
+                f"{place}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
+                f"(experiment {key}). Mend: lower it to at most {available[data]}, or leave the method out"
+                for place, method, params in settings
                 for field, data in self._batch_fields(method)
                 if isinstance(size := params.get(field), int) and size > available[data]
             ]

@@ -49,6 +49,7 @@ def unlearn(
     pixels: PixelScale,
     target: float,
     stopping: StoppingRule,
+    own_end: bool,
     batch_size: int,
     seed: int,
 ) -> Run:
@@ -66,6 +67,7 @@ def unlearn(
         pixels: how the images were standardised.
         target: forget accuracy that ends the run, a fraction.
         stopping: how often to check and when to give up. The first crossing counts.
+        own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
         batch_size: images in a forward pass of an evaluation.
         seed: of the order of the samples.
     """
@@ -97,7 +99,7 @@ def unlearn(
         closing(updates),
         tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5) as progress,
     ):
-        while not run.reached and not run.diverged and run.steps < stopping.max_steps:
+        while not run.diverged and (own_end or (not run.reached and run.steps < stopping.max_steps)):
             # The first steps only: an evaluation leaves memory of its own behind in the process.
             measured = memory if run.steps < stopping.every else nullcontext()
             start = time.perf_counter()

@@ -41,7 +41,17 @@ def accuracy(data: ExperimentData) -> Caption:
         "retrained models, in percentage points (lower is better); gap: mean of |Δ| over forget, retain and "
         f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by "
         "mean gap, among the methods that reached the target in every seed; others are not ranked (–). "
+        f"{_published(data)}"
         f"Elsewhere – means not defined. {_claims(data, 'smallest mean gap among the ranked methods')}",
+    )
+
+
+def _published(data: ExperimentData) -> str:
+    if not data.experiment.published:
+        return ""
+    return (
+        "Published: the published default parameters, run by the method's own rule to its own end whether or not "
+        "the target was reached; not ranked. "
     )
 
 

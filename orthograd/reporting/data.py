@@ -12,7 +12,7 @@ from typing import Self
 import pandas as pd
 
 from orthograd.metrics.retraining import GAP_SETS
-from orthograd.reporting.experiment import ORIGINAL, RETRAINED, Experiment
+from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
 
 KEYS = ["dataset", "model", "scenario", "scenario_kind", "retain_size", "method", "seed", "replicate"]
 SCENARIO_KINDS = ("random", "class")
@@ -126,7 +126,8 @@ class ReportData:
     @property
     def methods(self) -> tuple[str, ...]:
         """Every unlearning method that occurs, in the order of the names."""
-        return tuple(sorted(set(self.runs["method"]) - set(REFERENCES)))
+        names = {method.removesuffix(PUBLISHED) for method in self.runs["method"]}
+        return tuple(sorted(names - set(REFERENCES)))
 
     def select(self, experiment: Experiment) -> ExperimentData:
         """The runs of one experiment.
@@ -193,7 +194,7 @@ def _first(rows: pd.DataFrame) -> str:
 
 
 def _selected(frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    is_method = frame["method"].isin(experiment.methods) & (frame["retain_size"] == experiment.retain_size)
+    is_method = frame["method"].isin(experiment.rows) & (frame["retain_size"] == experiment.retain_size)
     # The original and the retrained models know nothing of the retain subset: their retain_size is empty.
     chosen = is_method | frame["method"].isin(REFERENCES)
     return frame[
@@ -206,7 +207,7 @@ def _selected(frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
 
 def _check_grid(name: str, frame: pd.DataFrame, experiment: Experiment, seeds: tuple[int, ...]) -> None:
     for model in experiment.models:
-        for method in [*REFERENCES, *experiment.methods]:
+        for method in [*REFERENCES, *experiment.rows]:
             rows = rows_of(frame, model, method)
             absent = sorted(set(seeds) - set(rows["seed"]))
             if absent:

@@ -8,6 +8,9 @@ ORTHOGRAD = "orthograd"
 ORIGINAL = "original"
 RETRAINED = "retrained"
 
+# A method's published defaults, at which it runs by its own rule to its own end, are a run of their own.
+PUBLISHED = "-published"
+
 # The id is a part of file names and of anchors in the page.
 ExperimentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
@@ -27,9 +30,22 @@ class Experiment(BaseModel):
     scenario: str = Field(min_length=1, description="Value of the column `scenario`")
     retain_size: int = Field(ge=1, description="Samples in the retain subset")
     methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
+    published: list[str] = Field(
+        default_factory=list,
+        description="those of the methods that are also shown at their published defaults",
+    )
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
+
+    @property
+    def rows(self) -> list[str]:
+        """All runs of methods, in table order: each method, and after it the one at its published defaults."""
+        return [
+            row
+            for method in self.methods
+            for row in (method, f"{method}{PUBLISHED}")[: 1 + (method in self.published)]
+        ]
 
     @model_validator(mode="after")
     def _methods_can_be_compared(self) -> Self:
@@ -41,6 +57,11 @@ class Experiment(BaseModel):
             raise ValueError(
                 f"methods of experiment {self.id} lists {sorted(reserved)}; "
                 "remove it, these rows are always shown"
+            )
+        unknown = sorted(set(self.published) - set(self.methods))
+        if unknown:
+            raise ValueError(
+                f"published of experiment {self.id} lists {unknown}; add them to its methods, or remove them"
             )
         if ORTHOGRAD not in self.methods:
             raise ValueError(

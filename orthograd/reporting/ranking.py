@@ -14,7 +14,7 @@ class Standing:
     """Where one method stands: gap to the retrained models (fraction), and seeds that reached the target.
 
     ``rank`` is 1 for the smallest mean gap, equal gaps share the better rank; None (not ranked) unless the
-    target was reached in every seed.
+    target was reached in every seed, and for runs at published defaults, which do not stop at the target.
     """
 
     method: str
@@ -24,17 +24,17 @@ class Standing:
 
 
 def standings(data: ExperimentData, model: str) -> tuple[Standing, ...]:
-    """The methods of one model in the order of the experiment."""
-    rows = {method: rows_of(data.runs, model, method) for method in data.experiment.methods}
+    """The runs of one model in the order of the experiment; those at published defaults have no rank."""
+    rows = {method: rows_of(data.runs, model, method) for method in data.experiment.rows}
     gaps = {method: summarise(frame, "gap") for method, frame in rows.items()}
     reached = {method: int(frame["target_reached"].sum()) for method, frame in rows.items()}
-    ranked = [gaps[method].mean for method in rows if reached[method] == data.n]
+    ranked = {method: gaps[method].mean for method in data.experiment.methods if reached[method] == data.n}
     return tuple(
         Standing(
             method,
             gaps[method],
             reached[method],
-            1 + sum(gap < gaps[method].mean for gap in ranked) if reached[method] == data.n else None,
+            1 + sum(gap < ranked[method] for gap in ranked.values()) if method in ranked else None,
         )
         for method in rows
     )
@@ -51,7 +51,7 @@ def verdict(data: ExperimentData, model: str) -> str:
     """A few sentences: the winner by gap to retrained, where OrthoGrad stands, and what n allows to claim."""
     table = standings(data, model)
     ranked = sorted((s for s in table if s.rank is not None), key=lambda s: s.rank or 0)
-    unranked = [s for s in table if s.rank is None]
+    unranked = [s for s in table if s.rank is None and s.method in data.experiment.methods]
     sentences = []
     if not ranked:
         sentences.append("No method reached the target in every seed, so none is ranked.")

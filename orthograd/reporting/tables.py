@@ -104,7 +104,7 @@ def accuracy_table(data: ExperimentData) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for model in data.experiment.models:
         places = {standing.method: standing for standing in standings(data, model)}
-        for method in [*REFERENCES, *data.experiment.methods]:
+        for method in [*REFERENCES, *data.experiment.rows]:
             runs = rows_of(data.runs, model, method)
             values = {metric.key: summarise(runs, metric.key) for metric in [*shown, *signed]}
             place = places.get(method)
@@ -184,7 +184,7 @@ def cost_table(data: ExperimentData) -> Table:
     raw: list[dict[str, object]] = []
     rows: list[tuple[Cell, ...]] = []
     for model in data.experiment.models:
-        for method in [*REFERENCES, *data.experiment.methods]:
+        for method in [*REFERENCES, *data.experiment.rows]:
             costs = rows_of(data.costs, model, method)
             values = {metric.key: summarise(costs, metric.key) for metric in shown}
             raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))

@@ -2,7 +2,7 @@
 
 import math
 
-from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, PUBLISHED, RETRAINED
 from orthograd.reporting.statistics import Interval
 
 ABSENT = "–"
@@ -29,13 +29,22 @@ METHOD_LABELS = {
     "langevin": "Langevin",
     "unsir": "UNSIR",
     "scrub_r": "SCRUB+R",
+    "orthograd_tensor": "OrthoGrad, per tensor",
+    "orthograd_mean": "OrthoGrad, mean",
+    "orthograd_ascent": "OrthoGrad, α = 0",
+    "orthograd_lora": "OrthoGrad, LoRA",
+    "orthograd_adam": "OrthoGrad, Adam",
+    "orthograd_kl": "OrthoGrad, KL",
+    "orthograd_norm": "OrthoGrad, norm-sampled",
 }
 REFERENCE_LABELS = {ORIGINAL: "Original", RETRAINED: "Retrained"}
 
 
 def method_label(method: str) -> str:
     """The printed name of a method; a method that has none is shown by its registry key."""
-    return (REFERENCE_LABELS | METHOD_LABELS).get(method, method)
+    name = method.removesuffix(PUBLISHED)
+    label = (REFERENCE_LABELS | METHOD_LABELS).get(name, name)
+    return label if name == method else f"{label} (published)"
 
 
 def number(value: float, decimals: int) -> str:

@@ -86,6 +86,7 @@ def run(arguments: Namespace) -> None:
             pixels=begin.pixels,
             target=begin.target,
             stopping=spec.stopping,
+            own_end=False,
             batch_size=spec.evaluation_batch,
             seed=seed,
         )

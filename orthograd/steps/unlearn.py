@@ -24,6 +24,7 @@ class Spec(StartSpec):
     method: str
     params: dict[str, Any]
     stopping: StoppingRule
+    own_end: bool
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -62,6 +63,7 @@ def run(arguments: Namespace) -> None:
             pixels=begin.pixels,
             target=begin.target,
             stopping=spec.stopping,
+            own_end=spec.own_end,
             batch_size=spec.evaluation_batch,
             seed=seed,
         )

@@ -42,7 +42,14 @@ def _raise(model: nn.Module, data: DataView, params: Params) -> Updates:
 METHOD = Method("raise", "θ ← θ + 1", "this test", frozenset({"forget"}), Params, None, _raise)
 
 
-def _run(target: float, every: int, max_steps: int, method: Method = METHOD, record_every: int = 1):
+def _run(
+    target: float,
+    every: int,
+    max_steps: int,
+    method: Method = METHOD,
+    record_every: int = 1,
+    own_end: bool = False,
+):
     model = Threshold().eval()
     run = unlearn(
         model,
@@ -53,6 +60,7 @@ def _run(target: float, every: int, max_steps: int, method: Method = METHOD, rec
         pixels=PixelScale((0.0,), (1.0,)),
         target=target,
         stopping=StoppingRule(every=every, record_every=record_every, max_steps=max_steps),
+        own_end=own_end,
         batch_size=3,
         seed=0,
     )
@@ -125,6 +133,17 @@ def test_a_method_may_end_by_itself() -> None:
     # The stopping rule closes it before its end.
     assert _run(target=0.75, every=1, max_steps=10, method=own)[0].steps == 1
     assert closed == [True, True]
+
+
+def test_a_run_to_the_methods_own_end_goes_past_target_and_budget() -> None:
+    def three_steps(model: nn.Module, data: DataView, params: Params) -> Updates:
+        yield from islice(_raise(model, data, params), 3)
+
+    method = Method("three_steps", "", "", frozenset(), Params, None, three_steps)
+    run, _ = _run(target=0.75, every=1, max_steps=2, method=method, own_end=True)
+    assert run.steps == 3
+    assert run.reached  # at the end it is below
+    assert run.trajectory[-1]["accuracy_forget"] == 0.25
 
 
 def test_the_stopping_rule_does_not_look_inside_a_round() -> None:

@@ -9,6 +9,7 @@ from orthograd import methods
 from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
+from orthograd.reporting.experiment import PUBLISHED
 from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
 
 try:
@@ -51,7 +52,7 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(sorted({*METHODS, *SPACES})),
+    method="|".join(sorted({*METHODS, *SPACES})) + f"|[a-z0-9_]+{PUBLISHED}",
     experiment="|".join(EXPERIMENTS),
     retain_size=r"\d+",
 
@@ -123,7 +124,7 @@ def start_spec(wildcards):
     return {
         "model": wildcards.model,
         "retain_size": int(wildcards.retain_size),
-        "method": wildcards.method,
+        "method": wildcards.method.removesuffix(PUBLISHED),
         "stopping": stopping,
         "target": class_target if scenario.kind == "class" else None,
         "evaluation_batch": PROFILE.evaluation_batch,
@@ -132,10 +133,13 @@ def start_spec(wildcards):
 
 
 def unlearning_spec(wildcards):
-    return as_json(
-        params=PROFILE.methods[wildcards.scenario][wildcards.method],
-        **start_spec(wildcards),
-    )
+    own_end = wildcards.method.endswith(PUBLISHED)
+    if own_end:
+        method = methods.load(wildcards.method.removesuffix(PUBLISHED))
+        params = dict(method.published.params)
+    else:
+        params = PROFILE.methods[wildcards.scenario][wildcards.method]
+    return as_json(params=params, own_end=own_end, **start_spec(wildcards))
 
 
 def tuning_spec(wildcards):
@@ -189,7 +193,8 @@ def evaluation_spec(wildcards):
 
 
 def method_code(wildcards):
-    return code_version("orthograd.steps.unlearn", methods.module(wildcards.method))
+    name = wildcards.method.removesuffix(PUBLISHED)
+    return code_version("orthograd.steps.unlearn", methods.module(name))
 
 
 def tuning_code(wildcards):
@@ -223,7 +228,7 @@ def experiment_runs(wildcards):
         "model": experiment.models,
         "scenario": experiment.scenario,
         "retain_size": experiment.retain_size,
-        "method": experiment.methods,
+        "method": experiment.rows,
         "seed": SEEDS,
         "replicate": REPLICATES,
     }
