@@ -181,6 +181,11 @@ class Profile(Strict):
             for seed in self.tuning.seeds
             if seed in self.seeds
         ]
+        problems += [
+            _unknown(f"tuning.methods.{name}", "space of a method", name, sorted(self.tuning.spaces))
+            for name in self.tuning.methods
+            if name not in self.tuning.spaces
+        ]
         for name, space in self.tuning.spaces.items():
             if name not in methods.names():
                 problems.append(_unknown(f"tuning.spaces.{name}", "method", name, methods.names()))

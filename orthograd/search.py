@@ -89,6 +89,7 @@ class Tuning(Strict):
     )
     trials: Positive = Field(description="trials of each search; a power of two covers a space best")
     seconds: float = Field(gt=0, description="a search starts no further trial after this time")
+    methods: list[Name] = Field(min_length=1, description="methods whose parameters are searched")
     spaces: dict[Name, Space] = Field(
         min_length=1, description="search space of each method, or a file that holds them"
     )

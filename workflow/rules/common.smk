@@ -42,7 +42,7 @@ REPLICATES = list(range(PROFILE.replicates))
 RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
 TUNING = PROFILE.tuning
 TUNING_SEEDS = TUNING.seeds if TUNING else []
-SPACES = TUNING.spaces if TUNING else {}
+SEARCHED = TUNING.methods if TUNING else []
 TRIALS = f"{RESULTS}/tuning/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}"
 # Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
 GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
@@ -52,7 +52,7 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(sorted({*METHODS, *SPACES})) + f"|[a-z0-9_]+{PUBLISHED}",
+    method="|".join(sorted({*METHODS, *SEARCHED})) + f"|[a-z0-9_]+{PUBLISHED}",
     experiment="|".join(EXPERIMENTS),
     retain_size=r"\d+",
 
@@ -146,7 +146,7 @@ def tuning_spec(wildcards):
     return as_json(
         space={
             key: dumped(value) if hasattr(value, "model_dump") else value
-            for key, value in SPACES[wildcards.method].items()
+            for key, value in TUNING.spaces[wildcards.method].items()
         },
         trials=TUNING.trials,
         seconds=TUNING.seconds,
@@ -159,7 +159,7 @@ def searches():
     return [
         (scenario, method)
         for scenario, setting in PROFILE.scenarios.items()
-        for method in SPACES
+        for method in SEARCHED
         if setting.kind in methods.load(method).scenarios
     ]
 

@@ -1,0 +1,99 @@
+"""List the methods: rule, source, the data they read, their parameters with published, searched and tuned values."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from orthograd import methods
+from orthograd.methods.base import Method
+from orthograd.reporting.text import ABSENT, method_label
+from orthograd.search import Choices, Range, Space
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--spaces", type=Path, help="YAML: search space of each method (config/spaces.yaml)")
+    parser.add_argument(
+        "--tuned", type=Path, help="YAML: parameters that a search chose (config/tuned/*.yaml)"
+    )
+
+
+def run(arguments: Namespace) -> None:
+    spaces, tuned = (
+        {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in (arguments.spaces, arguments.tuned)
+    )
+    print(listing(spaces, tuned), end="")
+
+
+def listing(spaces: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a section a method.
+
+    Args:
+        spaces: method → parameter → search space, as in the config.
+        tuned: scenario → method → parameter → value.
+    """
+    adapter = TypeAdapter(Space)
+    return "\n".join(
+        _section(
+            methods.load(name),
+            adapter.validate_python(spaces.get(name, {})),
+            {scenario: found[name] for scenario, found in tuned.items() if name in found},
+        )
+        for name in methods.names()
+    )
+
+
+def _section(method: Method, space: Space, tuned: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = {
+        "published": None if method.published is None else method.published.params,
+        "searched": {key: _space(value) for key, value in space.items()} or None,
+        **{f"tuned, {scenario}": values for scenario, values in tuned.items()},
+    }
+    shown = {title: values for title, values in columns.items() if values is not None}
+    lines = [
+        f"## {method_label(method.name)}",
+        "",
+        f"- name: `{method.name}`",
+        f"- rule: {method.rule}",
+        f"- source: {method.source}",
+        f"- reads: {', '.join(sorted(method.reads))}",
+    ]
+    if len(method.scenarios) == 1:
+        lines.append(f"- scenario: {next(iter(method.scenarios))} only")
+    if method.published is not None:
+        lines.append(f"- published defaults: {method.published.source}")
+    rows = [
+        [
+            f"`{key}`",
+            str(field.description),
+            *(_value(values[key]) if key in values else ABSENT for values in shown.values()),
+        ]
+        for key, field in method.params.model_fields.items()
+    ]
+    table = [["parameter", "meaning", *shown], ["---"] * (2 + len(shown)), *rows]
+    lines += [
+        "",
+        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _space(value: object) -> str:
+    if isinstance(value, Range):
+        return f"{_value(value.low)} to {_value(value.high)}{', logarithmic' if value.log else ''}"
+    if isinstance(value, Choices):
+        return ", ".join(map(_value, value.choices))
+    return _value(value)
