@@ -17,7 +17,8 @@ import yaml
 from conftest import ROOT, copy_repository, snakemake
 
 SMOKE = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text(encoding="utf-8"))
-SEEDS, METHODS = SMOKE["seeds"], list(SMOKE["methods"]["random"])
+SEEDS = SMOKE["seeds"]
+METHODS = {scenario: list(section) for scenario, section in SMOKE["methods"].items()}
 RUNS = Path("results/smoke/fashion-mnist/small-resnet")
 
 
@@ -56,12 +57,15 @@ def test_runs_end_by_the_stopping_rule(smoke: Path, scenario: str, seed: int) ->
     stopping = SMOKE["stopping"]
     original = _metrics(smoke, scenario, "original", seed)["accuracy"]
     target = original["validation"] if scenario == "random" else stopping["class_target"]
-    for method in METHODS:
+    for method in METHODS[scenario]:
         metrics = _metrics(smoke, scenario, method, seed)
         outcome, forget = metrics["outcome"], metrics["accuracy"]["forget"]
         assert outcome["target"] == pytest.approx(target, abs=1e-12)
         assert outcome["target_reached"] == (forget <= target)
-        assert outcome["target_reached"] or outcome["steps"] == stopping["max_steps"]
+        # A method may come to its own end before.
+        own_end = SMOKE["methods"][scenario][method].get("passes", 1) is not None
+        assert outcome["target_reached"] or own_end or outcome["steps"] == stopping["max_steps"]
+        assert 0 < outcome["steps"] <= stopping["max_steps"]
     reached = _metrics(smoke, scenario, "orthograd", seed)
     assert reached["outcome"]["target_reached"]
     assert reached["accuracy"]["forget"] < original["forget"]
@@ -71,7 +75,7 @@ def test_runs_end_by_the_stopping_rule(smoke: Path, scenario: str, seed: int) ->
 def test_the_tables_are_the_means_of_the_json_files(smoke: Path, experiment: str) -> None:
     scenario = next(entry["scenario"] for entry in SMOKE["experiments"] if entry["id"] == experiment)
     table = pd.read_csv(smoke / f"reports/smoke/tables/{experiment}.accuracy.csv").set_index("method")
-    for method in METHODS:
+    for method in METHODS[scenario]:
         runs = [_metrics(smoke, scenario, method, seed) for seed in SEEDS]
         references = [
             [_metrics(smoke, scenario, "retrained", seed, r) for r in range(SMOKE["replicates"])]
@@ -191,6 +195,34 @@ def test_changed_code_concerns_the_steps_that_run_it(
         os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
 
 
+def test_a_run_at_published_defaults_goes_to_its_own_end_and_is_not_ranked(smoke: Path) -> None:
+    # Ten passes over 100 retain samples in batches of 64.
+    for seed in SEEDS:
+        assert _metrics(smoke, "class", "ft-published", seed)["outcome"]["steps"] == 10
+    table = pd.read_csv(smoke / "reports/smoke/tables/T-IMG-C.accuracy.csv").set_index("method")
+    assert pd.isna(table.loc["ft-published", "rank"])
+    written = (smoke / "reports/smoke/tables/T-IMG-C.accuracy.md").read_text(encoding="utf-8")
+    assert "| FT (published) |" in written
+
+
+def test_a_search_writes_the_best_trials_and_keeps_all(smoke: Path) -> None:
+    run = snakemake(smoke, "--cores", "2", "--configfile", "config/smoke.yaml", "--", "tune")
+    assert run.returncode == 0, run.stderr
+    trials = pd.read_csv(smoke / "config/tuned/smoke.csv")
+    tuned = yaml.safe_load((smoke / "config/tuned/smoke.yaml").read_text(encoding="utf-8"))
+    searched = SMOKE["tuning"]["methods"]
+    assert {scenario: list(found) for scenario, found in tuned.items()} == {
+        scenario: searched for scenario in SMOKE["scenarios"]
+    }
+    for (scenario, method), group in trials.groupby(["scenario", "method"]):
+        assert len(group) == SMOKE["tuning"]["trials"]
+        best = group.loc[group["score"].idxmax()]
+        assert best["chosen"]
+        assert tuned[scenario][method] == json.loads(best["params"])
+    # The reported runs do not know of it.
+    assert _planned(smoke, "--configfile", "config/smoke.yaml") == set()
+
+
 def test_where_the_data_come_from_changes_nothing(smoke: Path) -> None:
     raw = smoke / "results" / "data" / "fashion-mnist" / "raw"
     # The page shows the config: it is all that is written anew.
@@ -215,7 +247,7 @@ def test_two_runs_of_a_config_are_equal_to_the_bit(smoke: Path, tmp_path: Path) 
     compared = [*goals, "reports/smoke/runs.csv"]
     compared += [
         f"{RUNS}/random/retain{config['experiments'][0]['retain_size']}/{method}/seed{seed}/model.safetensors"
-        for method in METHODS
+        for method in METHODS["random"]
         for seed in SEEDS
     ]
     for path in compared:
@@ -234,9 +266,12 @@ def test_the_workflow_is_linted_and_formatted() -> None:
     assert formatted.returncode == 0, formatted.stderr
 
 
-# 7 rules with one job, 7 with one a scenario, 2 with one a scenario and method.
+# 7 rules with one job, 7 with one a scenario, 2 with one a scenario and method, of which one is there twice.
+RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1
+
+
 @pytest.mark.parametrize(
-    ("graph", "nodes"), [("--rulegraph", 16), ("--dag", 7 + 7 * 2 + 2 * 2 * len(METHODS))]
+    ("graph", "nodes"), [("--rulegraph", 16), ("--dag", 7 + 7 * 2 + 2 * RUNS_OF_METHODS)]
 )
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
