@@ -58,7 +58,8 @@ class OrthoGrad:
             no rank cut-off, and the rows should have similar lengths. ``"auto"`` chooses between
             ``"gramian"`` and ``"cg"`` under `memory_budget`.
         rtol: Relative cut-off on singular values of the unit-length retain gradients, in [0, 1). None: 8·√eps
-            of the parameters' dtype, see `orthograd.engine.projection.default_rtol`.
+            of the parameters' dtype, see `orthograd.engine.projection.default_rtol`. ``"gramian"`` does not
+            go below √(min(k, 64)·eps), where the eigenvalues of a Gramian are noise.
         noise_floor: Retain gradients with a norm at or below it are dropped and counted. None: 32·eps of the
             parameters' dtype, see `orthograd.engine.projection.default_noise_floor`.
         full_diagnostics: Also compute the dear figures of `Diagnostics`. On CUDA this resets the peak-memory
@@ -276,6 +277,8 @@ class OrthoGrad:
         start: float,
     ) -> Diagnostics:
         """Accumulate the direction into ``p.grad`` and write the figures down."""
+        if not all(torch.isfinite(part).all() for part in solution.direction):
+            raise ValueError(f"The direction is not finite although the losses are: {NON_FINITE_MEND}")
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
         spectrum = solution.spectrum

@@ -7,18 +7,22 @@ raises:
 
 1. ``‖Σ w_i g_r^i‖² = wᵀ K w`` and ``⟨Σ w_i g_r^i, g_u⟩ = wᵀ r``, with the left sides from autograd: catches a
    parameter whose use was not seen;
-2. in the weighted backward pass every layer gets ``w_i`` times what sample i got in the collecting pass:
-   catches losses that mix samples, and losses in another order than the batch.
+2. in the weighted backward pass every layer gets ``w_i`` times what sample i got in the collecting pass,
+   compared by norm and by the products with a few random vectors: catches losses that mix samples, and losses
+   in another order than the batch. It sees nothing where all ``w_i`` are equal; there a pass with random weights
+   is made for it.
 """
 
 import itertools
 import math
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from orthograd.engine.fallback import fallback_rows
 from orthograd.engine.graph import Fallback, Graph, LayerCall, Plan, Tape, make_plan
@@ -31,13 +35,24 @@ from orthograd.engine.layers import (
     layer_uses,
 )
 from orthograd.engine.materialize import NON_FINITE_MEND
-from orthograd.engine.precision import joint_norm, wide, wide_dtype
+from orthograd.engine.precision import gradient_eps, joint_norm, wide, wide_dtype
 from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 
 # A refinement step pays where the error that the Gramian brings, about eps·κ², could be seen in the result.
 REFINE_ABOVE = 1e-4
 
+# Weights that differ by less than this part of the largest are too equal for the second certificate.
+NEARLY_EQUAL = 0.05
+
+# Random vectors on which the second certificate compares gradients: one alone may be blind by chance.
+PROBES = 4
+
+# Norms below about this are lost in the squares of float32.
+_UNDERFLOW = math.sqrt(torch.finfo(torch.float32).tiny)
+
+# A place where the second certificate looks: (name of a layer or parameter, number of the call).
+Place = tuple[str, int]
 Gradients = dict[str, Tensor]
 # Called with the name of a parameter and all its uses, as soon as the collecting pass has them.
 OnParameter = Callable[[str, Sequence[Use]], None]
@@ -56,7 +71,7 @@ class RetainPass:
     Attributes:
         plan: Where the rows of each parameter come from.
         samples: k.
-        sizes: ‖b_i‖ (k,) of every layer call in the collecting pass, by (name, number of the call).
+        marks: What the second certificate knows of the collecting pass, as `_marks` makes it.
         eps: Largest machine epsilon of the gradients that a layer got.
     """
 
@@ -74,8 +89,8 @@ class RetainPass:
             for call in calls
         }
         self._keys = _occurrences(calls)
-        self.sizes: dict[tuple[str, int], Tensor] = {}
-        self.eps = float(torch.finfo(losses.dtype).eps)
+        self.marks: dict[Place, Tensor] = {}
+        self.eps = gradient_eps(losses)
 
     def collect(self, finish: OnParameter) -> None:
         """Go backward from the sum of the losses to the layers only, and keep the graph."""
@@ -96,8 +111,8 @@ class RetainPass:
                 )
             part = self._own_samples(gradient, 0, call.name)
             wanted, b = self._wanted[call], gradient[part]
-            self.sizes[self._keys[call]] = _sample_norms(b)
-            self.eps = max(self.eps, float(torch.finfo(b.dtype).eps))
+            self.marks[self._keys[call]] = _marks(b, self._keys[call])
+            self.eps = max(self.eps, gradient_eps(b))
             with _no_autocast(b):
                 found = layer_uses(call.module, call.a[part], b, set(wanted))
             for kind, use in found.items():
@@ -107,15 +122,19 @@ class RetainPass:
                 if missing[name] == 0:
                     done(name, uses.pop(name))
 
-        broadcasts = [(name, edge) for name, edges in self.plan.broadcasts.items() for edge in edges]
-        outputs = [edge for fallback in self.plan.fallbacks for _, made in fallback.calls for _, edge in made]
-        extra = [edge for _, edge in broadcasts] + outputs
+        broadcasts = [name for name, edges in self.plan.broadcasts.items() for _ in edges]
+        extra = self._extra_edges()
         edges = [*extra, *self.plan.edges]
         gradients = self._backward(self._losses.sum(), None, edges, receive, keep=True) if edges else []
         if uses:
             raise RuntimeError(f"The backward pass did not reach {sorted(uses)}: this is a bug in orthograd.")
+        for (place, dim), gradient in zip(self._extra_places(), gradients, strict=False):
+            if gradient is not None:
+                b = gradient.movedim(dim, 0)
+                self.marks[place] = _marks(b[self._own_samples(b, 0, place[0])], place)
+                self.eps = max(self.eps, gradient_eps(b))
         by_name: dict[str, list[Use]] = {}
-        for (name, _), gradient in zip(broadcasts, gradients, strict=False):
+        for name, gradient in zip(broadcasts, gradients, strict=False):
             by_name.setdefault(name, []).append(self._broadcast_use(name, gradient))
         for name, collected in by_name.items():
             done(name, collected)
@@ -126,14 +145,12 @@ class RetainPass:
         for name in self.plan.by_loss:
             done(name, [self._use_by_loss(self._parameters[name])])
 
-    def weighted(
-        self, weights: Tensor, sizes: dict[tuple[str, int], Tensor], eps: float, keep: bool
-    ) -> Gradients:
+    def weighted(self, weights: Tensor, marks: Mapping[Place, Tensor], eps: float, keep: bool) -> Gradients:
         """Gradient of Σ_i w_i·loss_i, with the second certificate.
 
         Args:
             weights: (k,) float64.
-            sizes: `sizes` of a collecting pass over the same samples.
+            marks: `marks` of a collecting pass over the same samples.
             eps: Largest machine epsilon in that pass.
             keep: Whether the graph is needed again.
 
@@ -143,17 +160,26 @@ class RetainPass:
         weights = weights.to(self._losses.device)
         checks: list[tuple[str, Tensor]] = []
 
-        def receive(call: LayerCall, gradient: Tensor) -> None:
-            if call not in self._wanted:
-                return
-            part = self._own_samples(gradient, 0, call.name)
-            expected = weights.abs() * sizes[self._keys[call]]
+        def check(place: Place, b: Tensor) -> None:
+            expected = weights[:, None] * marks[place]
+            expected[:, 0].abs_()
             # Rounding is relative to the sample's own gradient, except where it underflows beside the others.
-            bound = math.sqrt(eps) * (4 * expected + 1e-3 * expected.max())
-            checks.append((call.name, (_sample_norms(gradient[part]) - expected).abs() <= bound))
+            bound = math.sqrt(eps) * (4 * expected[:, :1] + 1e-3 * expected[:, 0].max())
+            bound = bound + _UNDERFLOW * weights.abs()[:, None]
+            checks.append((place[0], (_marks(b, place) - expected).abs() <= bound))
 
-        inputs = list(self._parameters.values())
+        def receive(call: LayerCall, gradient: Tensor) -> None:
+            if call in self._wanted:
+                check(self._keys[call], gradient[self._own_samples(gradient, 0, call.name)])
+
+        inputs = [*self._parameters.values(), *self._extra_edges()]
         gradients = self._backward(self._losses, weights.to(self._losses.dtype), inputs, receive, keep)
+        for (place, dim), gradient in zip(
+            self._extra_places(), gradients[len(self._parameters) :], strict=True
+        ):
+            if place in marks:
+                b = gradient.movedim(dim, 0)
+                check(place, b[self._own_samples(b, 0, place[0])])
         for name, passed in checks:
             if not passed.all():
                 raise ValueError(
@@ -162,7 +188,26 @@ class RetainPass:
                     "the forward pass cannot be repeated (dropout). Give losses[i] that depends on sample i "
                     "of the batch only, and call model.eval()."
                 )
-        return dict(zip(self._parameters, gradients, strict=True))
+        return dict(zip(self._parameters, gradients, strict=False))
+
+    def _extra_edges(self) -> list[GradientEdge]:
+        """Edges outside of the known layers at which rows begin: broadcasts, then outputs of fallbacks."""
+        broadcasts = [edge for edges in self.plan.broadcasts.values() for edge in edges]
+        outputs = [edge for fallback in self.plan.fallbacks for _, made in fallback.calls for _, edge in made]
+        return [*broadcasts, *outputs]
+
+    def _extra_places(self) -> list[tuple[Place, int]]:
+        """Place and dimension of the samples for each of `_extra_edges`."""
+        broadcasts = [
+            ((name, number), 0)
+            for name, edges in self.plan.broadcasts.items()
+            for number in range(len(edges))
+        ]
+        outputs: list[tuple[Place, int]] = []
+        for fallback in self.plan.fallbacks:
+            made = ((call.name, call.batch_dim) for call, edges in fallback.calls for _ in edges)
+            outputs += [((name, number), dim) for number, (name, dim) in enumerate(made)]
+        return [*broadcasts, *outputs]
 
     def _backward(
         self,
@@ -240,7 +285,7 @@ class RetainSource(ABC):
         samples: k.
         uncovered: Parameters that no layer formula covered so far.
         eps: Largest machine epsilon of the gradients that a layer got so far.
-        sizes: ‖b_i‖ (k,) of every layer call.
+        marks: What the second certificate knows of the collecting passes, as `_marks` makes it.
         forward_samples: Samples sent forward so far.
         backward_samples: Samples sent backward so far.
     """
@@ -249,7 +294,7 @@ class RetainSource(ABC):
         self.samples = samples
         self.uncovered: dict[str, None] = {}
         self.eps = 0.0
-        self.sizes: dict[tuple[str, int], Tensor] = {}
+        self.marks: dict[Place, Tensor] = {}
         self.forward_samples = 0
         self.backward_samples = 0
 
@@ -267,10 +312,10 @@ class RetainSource(ABC):
         self.backward_samples += step.samples
         self.eps = max(self.eps, step.eps)
         self.uncovered.update(dict.fromkeys(step.plan.uncovered))
-        for key, sizes in step.sizes.items():
-            if key not in self.sizes:
-                self.sizes[key] = sizes.new_zeros(self.samples)
-            self.sizes[key][indices] = sizes
+        for place, marks in step.marks.items():
+            if place not in self.marks:
+                self.marks[place] = marks.new_zeros(self.samples, marks.shape[1])
+            self.marks[place][indices] = marks
 
     def gramians(self, forget: Gradients, chunk_bytes: int, each: bool) -> dict[str, Tensor]:
         """K, r and ‖g_u‖² as one (k+1, k+1) float64 matrix, for each parameter or (name "") for all of
@@ -321,11 +366,16 @@ class RetainSource(ABC):
         """Σ_i w_i g_r^i from autograd, with the second certificate."""
         total: Gradients = {}
         for part, step, keep in self.parts(last):
-            sizes = {key: found[part] for key, found in self.sizes.items()}
-            for name, found in step.weighted(weights[part], sizes, self.eps, keep).items():
+            marks = {place: found[part] for place, found in self.marks.items()}
+            for name, found in step.weighted(weights[part], marks, self.eps, keep).items():
                 total[name] = total[name] + found if name in total else found
             self.backward_samples += step.samples
         return total
+
+    def random_weights(self) -> Tensor:
+        """Weights (k,) in [0.5, 1.5), always the same, for a pass that is made for the certificates."""
+        generator = torch.Generator().manual_seed(self.samples)
+        return torch.rand(self.samples, generator=generator, dtype=torch.float64) + 0.5
 
 
 class OneGraph(RetainSource):
@@ -380,19 +430,20 @@ class System:
     Args:
         extended: K, r and ‖g_u‖², (k+1, k+1) in float64.
         settings: Settings of the projection.
+        eps: Machine epsilon of the rows: float64 or float32.
 
     Attributes:
         solver: Decomposition of K.
         coefficients: c (k,).
     """
 
-    def __init__(self, extended: Tensor, settings: Settings) -> None:
+    def __init__(self, extended: Tensor, settings: Settings, eps: float) -> None:
         if not torch.isfinite(extended).all():
             raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
         extended = extended.cpu().double()
         self._settings = settings
         self.gramian, self.right, self.forget_square = extended[:-1, :-1], extended[:-1, -1], extended[-1, -1]
-        self.solver = GramianSolver(self.gramian, settings.rtol, settings.noise_floor)
+        self.solver = GramianSolver(self.gramian, settings.rtol, settings.noise_floor, eps)
         self.coefficients = self.solver.solve(self.right)
 
     def weights(self) -> Tensor:
@@ -420,7 +471,12 @@ class System:
 
 
 def certify(
-    name: str, gradients: Iterable[tuple[Tensor, Tensor]], system: System, weights: Tensor, eps: float
+    name: str,
+    gradients: Iterable[tuple[Tensor, Tensor]],
+    system: System,
+    weights: Tensor,
+    eps: float,
+    whole: tuple[Tensor, float],
 ) -> None:
     """The first certificate: norm and product with g_u of Σ w_i g_r^i, from autograd and from K and r.
 
@@ -430,6 +486,8 @@ def certify(
         system: K and r.
         weights: w (k,).
         eps: Machine epsilon of the backward pass.
+        whole: Norms of the whole retain gradients (k,), with the noise floor, and of the whole g_u: rounding
+            in a part whose own gradient is zero (the bias of the keys in attention) is relative to these.
 
     Raises:
         RuntimeError: If they disagree.
@@ -439,10 +497,14 @@ def certify(
         square += float(torch.linalg.vector_norm(retain)) ** 2
         product += float((retain * forget).sum(dtype=wide_dtype(retain.device)))
     scale = float(weights.abs() @ system.solver.norms)
-    bound = math.sqrt(eps) * scale
+    rounding = min(100 * eps, math.sqrt(eps))
+    noise, forget_noise = rounding * float(weights.abs() @ whole[0]), rounding * whole[1]
+    length = math.sqrt(eps) * scale + noise
     known_square, known_product = float(weights @ system.gramian @ weights), float(weights @ system.right)
     forget_norm = math.sqrt(float(system.forget_square))
-    if abs(square - known_square) > bound * scale or abs(product - known_product) > bound * forget_norm:
+    passed = abs(square - known_square) <= length * (scale + noise)
+    # Negated comparisons would let NaN pass.
+    if not (passed and abs(product - known_product) <= length * forget_norm + forget_noise * (scale + noise)):
         raise RuntimeError(
             f"The Gramian of {name} does not belong to its gradients (squared norm {square:.6g} against "
             f"{known_square:.6g}, product {product:.6g} against {known_product:.6g}): a parameter is used "
@@ -467,10 +529,11 @@ def gramian_solution(
         return _tensor_scope(source, forget, parameters, settings, chunk_bytes)
     found = source.gramians(forget, chunk_bytes, each=False)[""]
     found[-1, -1] = joint_norm(forget.values()) ** 2
-    system = System(found, settings)
+    # Rows are formed in float32 at least. Under autocast the rounding of bfloat16 is in the gradients already,
+    # where no solve can repair it.
+    precise = _row_eps(source.eps)
+    system = System(found, settings, precise)
     refinements, cosine, per_layer = 0, None, None
-    # eps is that of the gradients: bf16 under autocast, whose rounding no solve can repair.
-    precise = torch.finfo(torch.float64 if source.eps < 1e-10 else torch.float32).eps
     if precise * system.solver.spectrum.condition_number**2 > REFINE_ABOVE:
         products, _ = _measure(source, system, forget)
         system.coefficients = system.coefficients + system.solver.solve(products)
@@ -479,9 +542,12 @@ def gramian_solution(
         products, per_layer = _measure(source, system, forget)
         cosine = _largest_cosine(system, products)
     weights = system.weights()
+    if float(weights.max() - weights.min()) <= NEARLY_EQUAL * float(weights.abs().max()):
+        source.weighted(source.random_weights(), last=False)
     gradients = source.weighted(weights, last=True)
     pairs = ((gradients[name], forget[name]) for name in parameters)
-    certify("the model", pairs, system, weights, source.eps)
+    whole = (system.solver.norms + settings.noise_floor, math.sqrt(float(system.forget_square)))
+    certify("the model", pairs, system, weights, source.eps, whole)
     return Solution(
         solver="gramian",
         direction=[gradients[name].sub(forget[name], alpha=1 - settings.alpha) for name in parameters],
@@ -510,7 +576,7 @@ def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[T
     }
     products = source.products({name: forget[name] - part for name, part in removed.items()})
     bound = math.sqrt(source.eps) * system.solver.norms * math.sqrt(float(system.forget_square))
-    if ((products - system.residual()).abs() > bound).any():
+    if not ((products - system.residual()).abs() <= bound).all():
         raise RuntimeError(
             "The products of g_u⊥ with the retain gradients belong neither to the Gramian nor to rounding: "
             "the forward pass cannot be repeated (dropout: call model.eval()). Otherwise use "
@@ -532,20 +598,23 @@ def _tensor_scope(
 ) -> Solution:
     """Every tensor has its own coefficients, so that no single weighted loss has this gradient."""
     found = source.gramians(forget, chunk_bytes, each=True)
-    systems = {name: System(extended, settings) for name, extended in found.items()}
+    precise = _row_eps(source.eps)
+    systems = {name: System(extended, settings, precise) for name, extended in found.items()}
     gradients = source.weighted_each({name: system.weights() for name, system in systems.items()})
     # Nothing above has gone through autograd's own weight gradients: one pass with uneven weights does.
-    probe = torch.linspace(0.5, 1.5, source.samples, dtype=torch.float64)
+    probe = source.random_weights()
     probed = source.weighted(probe, last=True)
+    norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
+    forget_square = sum(float(wide(part).square().sum()) for part in forget.values())
+    whole = (norms + settings.noise_floor, math.sqrt(forget_square))
     for name, system in systems.items():
         for found_by, weights in ((probed, probe), (gradients, system.weights())):
-            certify(f"parameter {name!r}", [(found_by[name], forget[name])], system, weights, source.eps)
+            pairs = [(found_by[name], forget[name])]
+            certify(f"parameter {name!r}", pairs, system, weights, source.eps, whole)
     unreached = {name: torch.zeros_like(part) for name, part in forget.items() if name not in systems}
     gradients.update(unreached)
-    forget_square = sum(float(wide(part).square().sum()) for part in forget.values())
     alone = sum(float(wide(forget[name]).square().sum()) for name in unreached)
     products = torch.stack([system.residual() for system in systems.values()]).sum(0)
-    norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
     projected = math.sqrt(alone + sum(system.projected_square() for system in systems.values()))
     kept = norms > settings.noise_floor
     mean = sum((system.gramian for system in systems.values()), torch.zeros((), dtype=torch.float64))
@@ -596,7 +665,7 @@ def mean_solution(
         vectors = torch.stack(
             [torch.cat([wide(part[name]).flatten() for name in names]) for part in (retain, forget)]
         )
-        system = System(vectors @ vectors.T, settings)
+        system = System(vectors @ vectors.T, settings, torch.finfo(torch.float64).eps)
         systems.append(system)
         projected = vectors[1]
         # Twice, for the same reason as in `project_rows`.
@@ -660,10 +729,22 @@ def _occurrences(calls: Iterable[LayerCall]) -> dict[LayerCall, tuple[str, int]]
     return keys
 
 
-def _sample_norms(b: Tensor) -> Tensor:
-    """‖b_i‖ (k,) in float64."""
-    norms: Tensor = torch.linalg.vector_norm(b.flatten(1), dim=1, dtype=accumulation_dtype(b))
-    return wide(norms)
+def _marks(b: Tensor, place: Place) -> Tensor:
+    """‖b_i‖ and ⟨b_i, v⟩ with `PROBES` random vectors v that belong to the place, (k, 1 + PROBES) in float64.
+
+    A mixing that is orthogonal to b_i changes its norm to second order only, but ⟨b_i, v⟩ to first order.
+    """
+    flat = b.flatten(1)
+    dtype = accumulation_dtype(b)
+    generator = torch.Generator(b.device).manual_seed(zlib.crc32(repr(place).encode()))
+    vectors = torch.randn(flat.shape[1], PROBES, generator=generator, device=b.device, dtype=dtype)
+    norms = torch.linalg.vector_norm(flat, dim=1, keepdim=True, dtype=dtype)
+    return wide(torch.cat([norms, flat.to(dtype) @ vectors], dim=1))
+
+
+def _row_eps(eps: float) -> float:
+    """Machine epsilon of the dtype in which rows are formed, for gradients of precision `eps`."""
+    return float(torch.finfo(torch.float64 if eps < 1e-10 else torch.float32).eps)
 
 
 def _no_autocast(tensor: Tensor) -> torch.autocast:

@@ -175,6 +175,26 @@ def vit():
     return Case(spread(model), classifier_loss, images(3, 8, 4), has_fallback=True)
 
 
+def huggingface_vit():
+    """The bias of its keys has a zero gradient: attention does not see a shift of all keys."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        image_size=8,
+        patch_size=4,
+        num_labels=4,
+    )
+
+    def loss_fn(model, batch):
+        return F.cross_entropy(model(batch[0]).logits, batch[1], reduction="none")
+
+    return Case(spread(ViTForImageClassification(config)), loss_fn, images(3, 8, 4))
+
+
 def whisper_model():
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
@@ -298,6 +318,11 @@ CASES = {
     ),
     "batch norm": lambda: norm(nn.BatchNorm2d(3), 3, 4, 4),
     "batch norm 1d": lambda: norm(nn.BatchNorm1d(5), 5),
+    "bias without effect": lambda: Case(
+        spread(nn.Sequential(nn.Conv2d(2, 3, 2), nn.InstanceNorm2d(3), nn.Tanh(), nn.Conv2d(3, 2, 1))),
+        sum_loss,
+        floats(2, 4, 4),
+    ),
     "in place": lambda: Case(spread(InPlace()), sum_loss, floats(2, 4, 4)),
     "frozen part": frozen_part,
     "called twice": lambda: Case(spread(Twice()), sum_loss, floats(3, 4)),
@@ -325,6 +350,7 @@ CASES = {
     "resnet18 lora": resnet18_lora,
     "vit": vit,
     "vit lora": vit_lora,
+    "huggingface vit": huggingface_vit,
     "whisper": whisper,
     "whisper lora": whisper_lora,
 }

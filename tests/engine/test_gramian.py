@@ -250,6 +250,18 @@ def test_rtol_is_the_cut_off_of_the_oracle():
     assert default_rtol(torch.float32) == pytest.approx(8 * 2**-11.5)
 
 
+@pytest.mark.parametrize("rtol", [0.0, 1e-12, 1e-9])
+def test_duplicates_under_a_cut_off_that_no_gramian_can_resolve(rtol):
+    """Eigenvalues of a Gramian below eps are noise, so that the cut-off stays above √eps whatever is asked."""
+    model = spread(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)))
+    (base,), forget = floats(4)(4), floats(4)(3)
+    expected, _ = run(model, sum_loss, forget, (base,), alpha=0.0, solver="materialize")
+    retain = (base[[0, 0, 1, 1, 2, 3, 2, 0]],)
+    got, diagnostics = run(model, sum_loss, forget, retain, alpha=0.0, rtol=rtol)
+    assert (diagnostics.rank, diagnostics.dropped_directions) == (4, 4)
+    assert_same(got, expected, 1e-12)
+
+
 def test_losses_of_both_reductions():
     case = CASES["resnet18"]()
     (x_u, y_u), retain = case.batch(3), case.batch(4)
