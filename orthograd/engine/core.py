@@ -17,6 +17,8 @@ from orthograd.engine.graph import Graph, Tape
 from orthograd.engine.materialize import (
     NON_FINITE_MEND,
     LossFunction,
+    check_independent,
+    check_values,
     flat_gradient,
     rows_from_batch,
     rows_from_losses,
@@ -148,8 +150,9 @@ class OrthoGrad:
             retain_losses: (k,), one loss for each retain sample, from the same or from another forward pass.
 
         Raises:
-            ValueError: If a vector is empty, not a vector, not finite, or does not depend on the trainable
-                parameters of the model; if a BatchNorm layer is in training mode.
+            ValueError: If a vector is empty, not a vector, in half precision, not finite, or does not depend
+                on the trainable parameters of the model; if losses mix samples; if a BatchNorm layer is in
+                training mode.
         """
         if self.solver == "cg":
             raise ValueError(
@@ -184,8 +187,8 @@ class OrthoGrad:
                 does not depend on it. The oracle always takes one at a time.
 
         Raises:
-            ValueError: For an empty or ragged batch, losses of the wrong shape or not finite, `micro_batch`
-                below 2, or a BatchNorm layer in training mode.
+            ValueError: For an empty or ragged batch, losses of the wrong shape, mixed, in half precision or
+                not finite, `micro_batch` below 2, or a BatchNorm layer in training mode.
             TypeError: If a batch holds something else than tensors.
         """
         start = self._start()
@@ -194,10 +197,12 @@ class OrthoGrad:
         if micro_batch is not None and micro_batch < 2:
             raise ValueError(f"micro_batch is {micro_batch}: two samples must meet, choose ≥ 2, or None.")
         if self.solver == "materialize":
+            named = ((forget_batch, "forget_batch"), (retain_batch, "retain_batch"))
+            checked = sum(check_independent(self.model, loss_fn, batch, name) for batch, name in named)
             rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
             forget_rows = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch")
             solution = self._solve_rows(forget_rows.mean(dim=0), rows, parameters)
-            solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
+            solution = replace(solution, forward_samples=m + k + checked, backward_samples=m + k)
         else:
             settings = self._settings(parameters)
             problem = Problem(
@@ -326,5 +331,4 @@ def _check_vector(losses: Tensor, name: str) -> None:
         )
     if len(losses) == 0:
         raise ValueError(f"{name} is empty: leave the step out when there is nothing to unlearn or to keep.")
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
+    check_values(losses, name)

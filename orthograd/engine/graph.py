@@ -313,6 +313,14 @@ class Graph:
         return [edge for node, group in by_node.items() if not reaches[node] for edge in group]
 
 
+def coarsest_eps(losses: Tensor) -> float:
+    """Largest machine epsilon of the values from which losses were computed (autocast makes it that of
+    bfloat16)."""
+    dtypes = {losses.dtype}
+    dtypes.update(data.dtype for node in Graph(losses).readers for data in node._input_metadata)
+    return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+
+
 @dataclass
 class Fallback:
     """Parameters whose rows come from calls of one enclosing module.

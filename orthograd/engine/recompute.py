@@ -21,7 +21,7 @@ from orthograd.engine.gramian import (
 )
 from orthograd.engine.graph import Graph, Tape
 from orthograd.engine.layers import blocks
-from orthograd.engine.materialize import LossFunction, check_losses
+from orthograd.engine.materialize import LossFunction, check_independent, check_losses
 from orthograd.engine.solution import Parameters, Settings, Solution
 
 # Iterations that conjugate gradients are taken to need when the automatic choice weighs them.
@@ -79,11 +79,16 @@ def solve(problem: Problem, tape: Tape | None, solver: str, micro_batch: int) ->
     settings = problem.settings
     m = batch_size(problem.forget_batch, "forget_batch")
     k = batch_size(problem.retain_batch, "retain_batch")
+    checked = 0
+    # The certificates of the Gramian see mixed retain losses; nothing else would.
+    if solver == "cg" or settings.retain == "mean" or micro_batch < max(m, k):
+        for batch, name in ((problem.forget_batch, "forget_batch"), (problem.retain_batch, "retain_batch")):
+            checked += check_independent(problem.model, problem.loss_fn, batch, name)
     forget = problem.mean_gradient(problem.forget_batch, "forget_batch", micro_batch)
     if settings.retain == "mean":
         retain = problem.mean_gradient(problem.retain_batch, "retain_batch", micro_batch)
-        return mean_solution(forget, retain, settings, (m + k, m + k))
-    if solver == "cg":
+        solution = mean_solution(forget, retain, settings, (k, k))
+    elif solver == "cg":
         rows = Rows(problem.model, problem.loss_fn, problem.retain_batch, k, problem.parameters, micro_batch)
         solution = cg_solution(rows, forget, settings, k)
     else:
@@ -92,7 +97,8 @@ def solve(problem: Problem, tape: Tape | None, solver: str, micro_batch: int) ->
         solution = gramian_solution(source, forget, problem.parameters, settings, problem.chunk_bytes)
     return replace(
         solution,
-        forward_samples=solution.forward_samples + m,
+        solver=solver,
+        forward_samples=solution.forward_samples + m + checked,
         backward_samples=solution.backward_samples + m,
     )
 

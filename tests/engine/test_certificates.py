@@ -9,6 +9,9 @@ from orthograd.engine.gramian import System, certify
 from orthograd.engine.solution import Settings
 from tests.engine.architectures import floats, spread, sum_loss
 
+# Said by torch when it loads its own forward-mode rules.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
 
 def perceptron(inputs, hidden, outputs):
     return spread(nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)))
@@ -144,3 +147,80 @@ def test_retain_samples_that_are_learned_by_heart_leave_the_forget_gradient_alon
     assert (diagnostics.rank, diagnostics.dropped_rows) == (0, 5)
     # What is left of the retain term is of the order of `scale`, and the projection removes nothing.
     assert (got + 0.7 * gradient).norm() <= 1e-6 * gradient.norm()
+
+
+def mixing(model, batch):
+    losses = sum_loss(model, batch)
+    return losses * losses.mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "micro_batch"),
+    [
+        ({"solver": "cg"}, None),
+        ({"solver": "cg"}, 2),
+        ({"solver": "materialize"}, None),
+        ({"retain": "mean"}, None),
+        ({"retain": "mean"}, 2),
+        ({}, None),
+        ({}, 2),
+        ({"scope": "tensor"}, 3),
+    ],
+)
+def test_a_loss_function_that_mixes_samples_is_refused_by_every_solver(options, micro_batch):
+    """Else the answer would depend on the micro-batch, which no certificate of `cg` could see."""
+    model, forget, retain = perceptron(4, 6, 3), floats(4)(3), floats(4)(7)
+    with (
+        orthograd.OrthoGrad(model, **options) as og,
+        pytest.raises(ValueError, match="the losses mix samples"),
+    ):
+        og.backward_from(mixing, forget, retain, micro_batch)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("solver", ["gramian", "cg"])
+def test_a_forget_loss_that_mixes_samples_is_refused_where_its_batch_is_split(solver):
+    model = perceptron(4, 6, 3)
+
+    def only_when_marked(net, batch):
+        return (mixing if bool(batch[1].any()) else sum_loss)(net, batch[:1])
+
+    forget = (*floats(4)(5), torch.ones(5, dtype=torch.float64))
+    retain = (*floats(4)(3), torch.zeros(3, dtype=torch.float64))
+    with (
+        orthograd.OrthoGrad(model, solver=solver) as og,
+        pytest.raises(ValueError, match="of forget_batch is"),
+    ):
+        og.backward_from(only_when_marked, forget, retain, 2)
+
+
+@pytest.mark.parametrize("solver", ["cg", "materialize"])
+def test_rounding_under_autocast_is_no_mixing(solver):
+    model, (inputs,) = perceptron(30, 40, 3).float(), floats(30)(6)
+
+    def loss_fn(net, batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = net(batch)
+        # Rounding that differs between batch sizes, as kernels may have it, up to the last bit of bfloat16.
+        return own(outputs.float() * (1 + 2.0**-8 * (len(batch) == 1)))
+
+    with orthograd.OrthoGrad(model, solver=solver, rtol=0.1) as og:
+        diagnostics = og.backward_from(loss_fn, inputs[:2].float(), inputs[2:].float())
+    assert diagnostics.removed_fraction > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("solver", ["gramian", "materialize"])
+def test_losses_in_half_precision_are_refused(dtype, solver):
+    """The weights of the samples would take their dtype: three digits are left, and no figure tells."""
+    model, forget, retain = (
+        perceptron(4, 6, 3).float(),
+        *(batch.float() for batch in floats(4)(7)[0].split(4)),
+    )
+    with orthograd.OrthoGrad(model, solver=solver) as og:
+        good, bad = own(model(forget)), own(model(retain)).to(dtype)
+        for losses in ((good, bad), (bad, good)):
+            with pytest.raises(ValueError, match=r"call \.float\(\) on the logits"):
+                og.backward(*losses)
+        with pytest.raises(ValueError, match=r"call \.float\(\) on the logits"):
+            og.backward_from(lambda net, batch: own(net(batch)).to(dtype), forget, retain)
