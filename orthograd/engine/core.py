@@ -234,7 +234,7 @@ class OrthoGrad:
         if self.retain == "mean":
             retain = gradients_of(retain_losses.mean(), parameters, keep=False)
             return mean_solution(forget, retain, settings, (0, m + k))
-        source = OneGraph(RetainPass(tape, retain_losses, parameters, graph, others))
+        source = OneGraph(RetainPass(tape, retain_losses, parameters, graph, others, by_loss=set()))
         solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
         return replace(solution, backward_samples=solution.backward_samples + m)
 
@@ -249,12 +249,17 @@ class OrthoGrad:
                     "sample has no gradient of its own: call model.eval() before the forward pass (and keep "
                     "running statistics)."
                 )
+            if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
+                raise ValueError(
+                    f"Embedding layer {name!r} asks for sparse gradients, but the direction is dense: make it "
+                    "with sparse=False."
+                )
         if self.full_diagnostics and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         return time.perf_counter()
 
     def _parameters(self) -> Parameters:
-        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad and p.numel()}
         if not parameters:
             raise ValueError(
                 "The model has no trainable parameter: set requires_grad=True on what is to be unlearned."

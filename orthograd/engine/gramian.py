@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from orthograd.engine.fallback import fallback_rows
-from orthograd.engine.graph import Fallback, Graph, LayerCall, Plan, Tape, make_plan
+from orthograd.engine.graph import Fallback, Graph, LayerCall, Plan, Tape, make_plan, zeros_at
 from orthograd.engine.layers import (
     ExplicitRows,
     Use,
@@ -67,6 +67,8 @@ class RetainPass:
         parameters: Trainable parameters by name.
         graph: Graph of the losses.
         others: Forget samples of the same forward pass: 0, or m.
+        by_loss: Parameters whose rows are to be taken from one backward pass for each loss. The pass adds those
+            of modules that turn out not to run again.
 
     Attributes:
         plan: Where the rows of each parameter come from.
@@ -75,13 +77,24 @@ class RetainPass:
         eps: Largest machine epsilon of the gradients that a layer got.
     """
 
-    def __init__(self, tape: Tape, losses: Tensor, parameters: Parameters, graph: Graph, others: int) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        losses: Tensor,
+        parameters: Parameters,
+        graph: Graph,
+        others: int,
+        by_loss: set[str],
+    ) -> None:
         self._tape = tape
         self._losses = losses
         self._parameters = parameters
         self.samples = len(losses)
         self._others = others
-        self.plan: Plan = make_plan(graph, parameters, self.samples + others)
+        self._by_loss = by_loss
+        # What a hook makes of a gradient is known to autograd only.
+        hooked = (name for name, parameter in parameters.items() if parameter._backward_hooks)
+        self.plan: Plan = make_plan(graph, parameters, self.samples + others, {*by_loss, *hooked})
         names = {id(parameters[name]): name for name in self.plan.layer_calls}
         calls = {call for calls in self.plan.layer_calls.values() for call in calls}
         self._wanted = {
@@ -89,11 +102,16 @@ class RetainPass:
             for call in calls
         }
         self._keys = _occurrences(calls)
+        self._own = self._find_own(graph)
         self.marks: dict[Place, Tensor] = {}
         self.eps = gradient_eps(losses)
 
-    def collect(self, finish: OnParameter) -> None:
-        """Go backward from the sum of the losses to the layers only, and keep the graph."""
+    def collect(self, finish: OnParameter) -> tuple[int, int]:
+        """Go backward from the sum of the losses to the layers only, and keep the graph.
+
+        Returns:
+            Samples sent forward and backward. All modules that run again count as one pass of the samples.
+        """
         missing = {name: len(calls) for name, calls in self.plan.layer_calls.items()}
         uses: dict[str, list[Use]] = {name: [] for name in missing}
 
@@ -109,12 +127,11 @@ class RetainPass:
                     f"The input of layer {call.name!r} was changed in place after the layer had read it: "
                     "use the out-of-place form of the operation that follows, or solver='materialize'."
                 )
-            part = self._own_samples(gradient, 0, call.name)
-            wanted, b = self._wanted[call], gradient[part]
+            wanted, b = self._wanted[call], self._own_part(gradient, 0, call.name)
             self.marks[self._keys[call]] = _marks(b, self._keys[call])
             self.eps = max(self.eps, gradient_eps(b))
             with _no_autocast(b):
-                found = layer_uses(call.module, call.a[part], b, set(wanted))
+                found = layer_uses(call.module, call.a[self._own], b, set(wanted))
             for kind, use in found.items():
                 name = wanted[kind]
                 uses[name].append(use)
@@ -122,28 +139,34 @@ class RetainPass:
                 if missing[name] == 0:
                     done(name, uses.pop(name))
 
-        broadcasts = [name for name, edges in self.plan.broadcasts.items() for _ in edges]
-        extra = self._extra_edges()
-        edges = [*extra, *self.plan.edges]
-        gradients = self._backward(self._losses.sum(), None, edges, receive, keep=True) if edges else []
+        edges = [*self._extra_edges(), *self.plan.edges]
+        gradients = self._backward(torch.ones_like(self._losses), edges, receive, keep=True) if edges else []
         if uses:
             raise RuntimeError(f"The backward pass did not reach {sorted(uses)}: this is a bug in orthograd.")
+        rest = iter(gradients)
         for (place, dim), gradient in zip(self._extra_places(), gradients, strict=False):
-            if gradient is not None:
-                b = gradient.movedim(dim, 0)
-                self.marks[place] = _marks(b[self._own_samples(b, 0, place[0])], place)
-                self.eps = max(self.eps, gradient_eps(b))
-        by_name: dict[str, list[Use]] = {}
-        for name, gradient in zip(broadcasts, gradients, strict=False):
-            by_name.setdefault(name, []).append(self._broadcast_use(name, gradient))
-        for name, collected in by_name.items():
-            done(name, collected)
-        rest = iter(gradients[len(broadcasts) : len(extra)])
-        for fallback in self.plan.fallbacks:
-            for name, collected in self._fallback_uses(fallback, rest).items():
+            b = self._own_part(gradient, dim, place[0])
+            self.marks[place] = _marks(b, place)
+            self.eps = max(self.eps, gradient_eps(b))
+        for name, broadcasts in self.plan.broadcasts.items():
+            done(name, [self._broadcast_use(name, next(rest)) for _ in broadcasts])
+        forward, backward = 0, self.samples
+        for fallback in list(self.plan.fallbacks):
+            forward, backward = self.samples, 2 * self.samples
+            pieces = [{index: next(rest) for index, _ in made} for _, made in fallback.calls]
+            found = self._fallback_uses(fallback, pieces)
+            if found is None:
+                self.plan.fallbacks.remove(fallback)
+                self.plan.by_loss += fallback.names
+                self._by_loss.update(fallback.names)
+                continue
+            for name, collected in found.items():
                 done(name, collected)
-        for name in self.plan.by_loss:
-            done(name, [self._use_by_loss(self._parameters[name])])
+        if self.plan.by_loss:
+            backward += self.samples**2
+            for name, use in self._uses_by_loss(self.plan.by_loss).items():
+                done(name, [use])
+        return forward, backward
 
     def weighted(self, weights: Tensor, marks: Mapping[Place, Tensor], eps: float, keep: bool) -> Gradients:
         """Gradient of Σ_i w_i·loss_i, with the second certificate.
@@ -155,39 +178,36 @@ class RetainPass:
             keep: Whether the graph is needed again.
 
         Raises:
-            ValueError: If a layer got something else than w_i times its gradient in the collecting pass.
+            MixedSamplesError: If a layer got something else than w_i times its gradient in the collecting
+                pass.
         """
         weights = weights.to(self._losses.device)
-        checks: list[tuple[str, Tensor]] = []
+        checks: list[tuple[Place, Tensor]] = []
 
-        def check(place: Place, b: Tensor) -> None:
+        def check(place: Place, gradient: Tensor, dim: int) -> None:
+            if place not in marks:  # The pass over other samples took this dimension for something else.
+                checks.append((place, torch.tensor(False)))
+                return
+            b = self._own_part(gradient, dim, place[0])
             expected = weights[:, None] * marks[place]
             expected[:, 0].abs_()
             # Rounding is relative to the sample's own gradient, except where it underflows beside the others.
             bound = math.sqrt(eps) * (4 * expected[:, :1] + 1e-3 * expected[:, 0].max())
             bound = bound + _UNDERFLOW * weights.abs()[:, None]
-            checks.append((place[0], (_marks(b, place) - expected).abs() <= bound))
+            checks.append((place, (_marks(b, place) - expected).abs() <= bound))
 
         def receive(call: LayerCall, gradient: Tensor) -> None:
             if call in self._wanted:
-                check(self._keys[call], gradient[self._own_samples(gradient, 0, call.name)])
+                check(self._keys[call], gradient, 0)
 
-        inputs = [*self._parameters.values(), *self._extra_edges()]
-        gradients = self._backward(self._losses, weights.to(self._losses.dtype), inputs, receive, keep)
-        for (place, dim), gradient in zip(
-            self._extra_places(), gradients[len(self._parameters) :], strict=True
-        ):
-            if place in marks:
-                b = gradient.movedim(dim, 0)
-                check(place, b[self._own_samples(b, 0, place[0])])
-        for name, passed in checks:
-            if not passed.all():
-                raise ValueError(
-                    "The gradient of a retain sample depends on the weights of other samples' losses (found "
-                    f"at layer {name!r}): the losses mix samples, are in another order than the batch, or "
-                    "the forward pass cannot be repeated (dropout). Give losses[i] that depends on sample i "
-                    "of the batch only, and call model.eval()."
-                )
+        inputs: list[Any] = [*self._parameters.values(), *self._extra_edges()]
+        gradients = self._backward(weights.to(self._losses.dtype), inputs, receive, keep)
+        extra = gradients[len(self._parameters) :]
+        for (place, dim), gradient in zip(self._extra_places(), extra, strict=True):
+            check(place, gradient, dim)
+        failed = [place for place, passed in checks if not passed.all()]
+        if failed:
+            raise MixedSamplesError(failed[0][0], {name for place in failed for name in self._read_at(place)})
         return dict(zip(self._parameters, gradients, strict=False))
 
     def _extra_edges(self) -> list[GradientEdge]:
@@ -209,73 +229,133 @@ class RetainPass:
             outputs += [((name, number), dim) for number, (name, dim) in enumerate(made)]
         return [*broadcasts, *outputs]
 
+    def _read_at(self, place: Place) -> list[str]:
+        """Parameters whose rows begin at a place."""
+        read = [
+            name for call, key in self._keys.items() if key == place for name in self._wanted[call].values()
+        ]
+        read += [name for name in self.plan.broadcasts if name == place[0]]
+        return read + [
+            name
+            for fallback in self.plan.fallbacks
+            if fallback.calls[0][0].name == place[0]
+            for name in fallback.names
+        ]
+
     def _backward(
         self,
-        outputs: Tensor,
-        weights: Tensor | None,
-        inputs: Any,
-        receive: Callable[[LayerCall, Tensor], None],
+        weights: Tensor,
+        inputs: Sequence[Any],
+        receive: Callable[[LayerCall, Tensor], None] | None,
         keep: bool,
     ) -> list[Tensor]:
+        """Gradients of Σ_i w_i·loss_i at tensors and edges, zeros where it does not reach."""
         self._tape.receive = receive
         try:
             gradients = torch.autograd.grad(
-                outputs,
-                inputs,
-                weights,
-                retain_graph=keep,
-                allow_unused=True,
-                materialize_grads=weights is not None,
+                self._losses, inputs, weights, retain_graph=keep, allow_unused=True
             )
         finally:
             self._tape.receive = None
-        return list(gradients)
+        return [
+            zeros_at(place) if gradient is None else gradient
+            for place, gradient in zip(inputs, gradients, strict=True)
+        ]
 
-    def _own_samples(self, gradient: Tensor, dim: int, name: str) -> slice:
-        """Where the retain samples are in a batch that may hold the forget samples too."""
-        if self._others == 0:
-            return slice(0, self.samples)
+    def _find_own(self, graph: Graph) -> slice:
+        """Where the retain samples are in a batch that may hold the forget samples too.
+
+        Decided for the whole pass where the losses leave the model: with weights w_i, sample i must get w_i
+        times its gradient, and the others none.
+        """
         m, k = self._others, self.samples
-        for other, own in ((0, slice(m, m + k)), (k, slice(0, k))):
-            if not gradient.narrow(dim, other, m).any():
-                return own
-        raise ValueError(
-            "In the common forward pass the retain samples are neither the first nor the last part of the "
-            f"batch, or the losses mix samples (found at {name!r}): send forget and retain samples through "
-            "the model in two forward passes, or one part after the other."
-        )
+        if m == 0:
+            return slice(0, k)
+        places = graph.nearest(m + k)
+        weights = random_weights(k).to(self._losses)
+        orders = [slice(m, m + k), slice(0, k)]
+        for edge, dim in places.items():
+            one, other = (
+                self._backward(each, [edge], None, keep=True)[0].movedim(dim, 0)
+                for each in (torch.ones_like(weights), weights)
+            )
+            bound = math.sqrt(gradient_eps(one)) * other.abs().max()
+            for own in list(orders):
+                expected = torch.zeros_like(one)
+                expected[own] = one[own] * weights.reshape(-1, *(1,) * (one.dim() - 1)).to(one)
+                if not (other - expected).abs().max() <= bound:
+                    orders.remove(own)
+            if not orders:
+                raise _wrong_order("the output of the model")
+        return orders[0]
+
+    def _own_part(self, gradient: Tensor, dim: int, name: str) -> Tensor:
+        """The retain samples' part of a gradient, with the samples first."""
+        gradient = gradient.movedim(dim, 0)
+        if self._others and (gradient[: self._own.start].any() or gradient[self._own.stop :].any()):
+            raise _wrong_order(repr(name))
+        return gradient[self._own]
 
     def _broadcast_use(self, name: str, gradient: Tensor) -> Use:
         shape = self._parameters[name].shape
-        rows = gradient[self._own_samples(gradient, 0, name)].to(accumulation_dtype(gradient))
+        rows = self._own_part(gradient, 0, name).to(accumulation_dtype(gradient))
         aligned = (1,) * (rows.dim() - len(shape)) + tuple(shape)
         repeated = [dim for dim in range(1, rows.dim()) if aligned[dim] == 1 and rows.shape[dim] > 1]
         return ExplicitRows(rows.sum(repeated) if repeated else rows, shape)
 
-    def _fallback_uses(self, fallback: Fallback, gradients: Iterable[Tensor | None]) -> dict[str, list[Use]]:
+    def _fallback_uses(
+        self, fallback: Fallback, gradients: Sequence[Mapping[int, Tensor]]
+    ) -> dict[str, list[Use]] | None:
+        """Uses by the calls of a module, from the gradients of the outputs of each; None where it cannot be
+        run again."""
         parameters = {name: self._parameters[name] for name in fallback.names}
         uses: dict[str, list[Use]] = {}
-        for call, edges in fallback.calls:
-            pieces = {index: gradient for (index, _), gradient in zip(edges, gradients, strict=False)}
-            found = {index: gradient for index, gradient in pieces.items() if gradient is not None}
+        for (call, _), pieces in zip(fallback.calls, gradients, strict=True):
             if call.autocast["enabled"]:
                 self.eps = max(self.eps, float(torch.finfo(call.autocast["dtype"]).eps))
-            some = next(iter(found.values()))
-            part = self._own_samples(some, call.batch_dim, call.name)
-            for name, rows in fallback_rows(self._tape, call, found, part, parameters).items():
+            found = fallback_rows(self._tape, call, pieces, self._own, parameters)
+            if found is None:
+                return None
+            for name, rows in found.items():
                 uses.setdefault(name, []).append(ExplicitRows(rows, parameters[name].shape))
         return uses
 
-    def _use_by_loss(self, parameter: Tensor) -> Use:
+    def _uses_by_loss(self, names: Sequence[str]) -> dict[str, Use]:
         """One backward pass for each sample: always right, and the last resort."""
-        rows = [
-            torch.autograd.grad(
-                loss, parameter, retain_graph=True, materialize_grads=True, allow_unused=True
-            )[0]
-            for loss in self._losses
-        ]
-        stacked = torch.stack(rows)
-        return ExplicitRows(stacked.to(accumulation_dtype(stacked)).flatten(1), parameter.shape)
+        parameters = {name: self._parameters[name] for name in names}
+        each = [gradients_of(loss, parameters, keep=True) for loss in self._losses]
+        uses: dict[str, Use] = {}
+        for name in names:
+            rows = torch.stack([one.pop(name) for one in each])
+            uses[name] = ExplicitRows(rows.to(accumulation_dtype(rows)), parameters[name].shape)
+        return uses
+
+
+def _wrong_order(where: str) -> ValueError:
+    return ValueError(
+        "In the common forward pass the retain samples are neither the first nor the last part of the batch, "
+        f"or the losses mix samples (found at {where}): send forget and retain samples through the model in "
+        "two forward passes, or one part after the other."
+    )
+
+
+class MixedSamplesError(ValueError):
+    """The second certificate failed.
+
+    Args:
+        place: Where it was found.
+        names: Parameters whose rows begin at the places where it failed.
+    """
+
+    def __init__(self, place: str, names: set[str]) -> None:
+        super().__init__(
+            "The gradient of a retain sample depends on the weights of other samples' losses (found at layer "
+            f"{place!r}): the losses mix samples, are in another order than the batch, or the forward pass "
+            "cannot be repeated (dropout). Give losses[i] that depends on sample i of the batch only, and call "
+            "model.eval(). If it is the layer whose leading dimension holds something else than samples, and "
+            "as many of them (positions, classes), call backward_from, which can tell."
+        )
+        self.names = names
 
 
 class RetainSource(ABC):
@@ -308,8 +388,9 @@ class RetainSource(ABC):
         again)."""
 
     def _collect(self, step: RetainPass, indices: Tensor | slice, finish: OnParameter) -> None:
-        step.collect(finish)
-        self.backward_samples += step.samples
+        forward, backward = step.collect(finish)
+        self.forward_samples += forward
+        self.backward_samples += backward
         self.eps = max(self.eps, step.eps)
         self.uncovered.update(dict.fromkeys(step.plan.uncovered))
         for place, marks in step.marks.items():
@@ -371,11 +452,6 @@ class RetainSource(ABC):
                 total[name] = total[name] + found if name in total else found
             self.backward_samples += step.samples
         return total
-
-    def random_weights(self) -> Tensor:
-        """Weights (k,) in [0.5, 1.5), always the same, for a pass that is made for the certificates."""
-        generator = torch.Generator().manual_seed(self.samples)
-        return torch.rand(self.samples, generator=generator, dtype=torch.float64) + 0.5
 
 
 class OneGraph(RetainSource):
@@ -543,7 +619,7 @@ def gramian_solution(
         cosine = _largest_cosine(system, products)
     weights = system.weights()
     if float(weights.max() - weights.min()) <= NEARLY_EQUAL * float(weights.abs().max()):
-        source.weighted(source.random_weights(), last=False)
+        source.weighted(random_weights(source.samples), last=False)
     gradients = source.weighted(weights, last=True)
     pairs = ((gradients[name], forget[name]) for name in parameters)
     whole = (system.solver.norms + settings.noise_floor, math.sqrt(float(system.forget_square)))
@@ -602,7 +678,7 @@ def _tensor_scope(
     systems = {name: System(extended, settings, precise) for name, extended in found.items()}
     gradients = source.weighted_each({name: system.weights() for name, system in systems.items()})
     # Nothing above has gone through autograd's own weight gradients: one pass with uneven weights does.
-    probe = source.random_weights()
+    probe = random_weights(source.samples)
     probed = source.weighted(probe, last=True)
     norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
     forget_square = sum(float(wide(part).square().sum()) for part in forget.values())
@@ -740,6 +816,12 @@ def _marks(b: Tensor, place: Place) -> Tensor:
     vectors = torch.randn(flat.shape[1], PROBES, generator=generator, device=b.device, dtype=dtype)
     norms = torch.linalg.vector_norm(flat, dim=1, keepdim=True, dtype=dtype)
     return wide(torch.cat([norms, flat.to(dtype) @ vectors], dim=1))
+
+
+def random_weights(samples: int) -> Tensor:
+    """Weights (k,) in [0.5, 1.5), always the same, for a pass that is made to check."""
+    generator = torch.Generator().manual_seed(samples)
+    return torch.rand(samples, generator=generator, dtype=torch.float64) + 0.5
 
 
 def _row_eps(eps: float) -> float:

@@ -12,6 +12,7 @@ from orthograd.engine.cg import Rows, cg_solution, saved_bytes
 from orthograd.engine.gramian import (
     Gradients,
     MicroBatches,
+    MixedSamplesError,
     OneGraph,
     RetainPass,
     RetainSource,
@@ -93,8 +94,7 @@ def solve(problem: Problem, tape: Tape | None, solver: str, micro_batch: int) ->
         solution = cg_solution(rows, forget, settings, k)
     else:
         assert tape is not None, "OrthoGrad hooks the model for this solver"
-        source = _source(problem, tape, k, micro_batch)
-        solution = gramian_solution(source, forget, problem.parameters, settings, problem.chunk_bytes)
+        solution = _gramian(problem, tape, forget, micro_batch)
     return replace(
         solution,
         solver=solver,
@@ -103,13 +103,39 @@ def solve(problem: Problem, tape: Tape | None, solver: str, micro_batch: int) ->
     )
 
 
-def _source(problem: Problem, tape: Tape, samples: int, micro_batch: int) -> RetainSource:
+def _gramian(problem: Problem, tape: Tape, forget: Gradients, micro_batch: int) -> Solution:
+    """The Gramian solver, again without the layers whose leading dimension was taken for the samples."""
+    samples = batch_size(problem.retain_batch, "retain_batch")
+    by_loss: set[str] = set()
+    forward = backward = 0
+    while True:
+        source = _source(problem, tape, samples, micro_batch, by_loss)
+        try:
+            solution = gramian_solution(
+                source, forget, problem.parameters, problem.settings, problem.chunk_bytes
+            )
+        except MixedSamplesError as error:
+            if error.names <= by_loss:
+                raise
+            forward += check_independent(problem.model, problem.loss_fn, problem.retain_batch, "retain_batch")
+            by_loss |= error.names
+        else:
+            return replace(
+                solution,
+                forward_samples=solution.forward_samples + forward,
+                backward_samples=solution.backward_samples + backward,
+            )
+        forward += source.forward_samples
+        backward += source.backward_samples
+
+
+def _source(problem: Problem, tape: Tape, samples: int, micro_batch: int, by_loss: set[str]) -> RetainSource:
     def retain_pass(indices: Tensor) -> RetainPass:
         batch = tree_map(lambda leaf: leaf[indices.to(leaf.device)], problem.retain_batch)
         losses, _ = problem.losses(batch, "retain_batch")
         graph = tape.walk(losses)
         graph.check_reaches(problem.parameters, "The loss of retain_batch")
-        return RetainPass(tape, losses, problem.parameters, graph, others=0)
+        return RetainPass(tape, losses, problem.parameters, graph, others=0, by_loss=by_loss)
 
     if micro_batch < samples:
         return MicroBatches(retain_pass, samples, micro_batch)

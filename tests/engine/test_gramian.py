@@ -16,6 +16,7 @@ from tests.engine.architectures import CASES, classifier_loss, floats, images, s
 # Said by torch and by transformers of themselves on the models of these tests.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op:UserWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 
