@@ -50,8 +50,7 @@ def test_theorems_of_an_orthogonal_projection(project, system):
     condition = unit_condition(rows, rank)
     if condition > 1e3:
         return
-    # Forming the Gramian squares the condition number: eps·κ² ≤ 2e-10 here.
-    bound = 1e-9
+    bound = 1e-10
     residual, spectrum = project(rows, vector)
     assert spectrum.rank == rank
     assert spectrum.condition_number == pytest.approx(condition, rel=1e-6)
@@ -80,7 +79,7 @@ def test_scale_sign_and_order_of_the_rows_do_not_matter(project, system, seed, l
     residual, _ = project(rows, vector)
     other, spectrum = project((rows * scale * sign)[order], vector)
     assert spectrum.rank == rank
-    assert (other - residual).norm() <= 1e-9 * vector.norm()
+    assert (other - residual).norm() <= 1e-10 * vector.norm()
 
 
 @pytest.mark.parametrize("project", [via_rows, via_gramian])
