@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from orthograd.engine.layers import is_batched, is_known
+from orthograd.engine.precision import gradient_eps
 from orthograd.engine.solution import Parameters
 
 _counter = itertools.count()
@@ -361,9 +362,9 @@ class Graph:
 def coarsest_eps(losses: Tensor) -> float:
     """Largest machine epsilon of the values from which losses were computed (autocast makes it that of
     bfloat16)."""
-    dtypes = {losses.dtype}
-    dtypes.update(data.dtype for node in Graph(losses).readers for data in node._input_metadata)
-    return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+    dtypes = {data.dtype for node in Graph(losses).readers for data in node._input_metadata}
+    each = (torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+    return max(gradient_eps(losses), *each)
 
 
 @dataclass
