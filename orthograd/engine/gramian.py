@@ -168,11 +168,15 @@ class RetainPass:
                 done(name, [use])
         return forward, backward
 
-    def weighted(self, weights: Tensor, marks: Mapping[Place, Tensor], eps: float, keep: bool) -> Gradients:
+    def weighted(
+        self, weights: Tensor, norms: Tensor, marks: Mapping[Place, Tensor], eps: float, keep: bool
+    ) -> Gradients:
         """Gradient of Σ_i w_i·loss_i, with the second certificate.
 
         Args:
             weights: (k,) float64.
+            norms: ‖g_r^i‖ of the whole rows, with the noise floor (k,): where the gradient of a layer is zero but
+                for rounding, the rounding is relative to these.
             marks: `marks` of a collecting pass over the same samples.
             eps: Largest machine epsilon in that pass.
             keep: Whether the graph is needed again.
@@ -181,7 +185,7 @@ class RetainPass:
             MixedSamplesError: If a layer got something else than w_i times its gradient in the collecting
                 pass.
         """
-        weights = weights.to(self._losses.device)
+        weights, noise = weights.to(self._losses.device), _rounding(eps) * norms.to(self._losses.device)
         checks: list[tuple[Place, Tensor]] = []
 
         def check(place: Place, gradient: Tensor, dim: int) -> None:
@@ -193,7 +197,7 @@ class RetainPass:
             expected[:, 0].abs_()
             # Rounding is relative to the sample's own gradient, except where it underflows beside the others.
             bound = math.sqrt(eps) * (4 * expected[:, :1] + 1e-3 * expected[:, 0].max())
-            bound = bound + _UNDERFLOW * weights.abs()[:, None]
+            bound = bound + (weights.abs() * (noise + _UNDERFLOW))[:, None]
             checks.append((place, (_marks(b, place) - expected).abs() <= bound))
 
         def receive(call: LayerCall, gradient: Tensor) -> None:
@@ -443,12 +447,12 @@ class RetainSource(ABC):
             self._collect(step, part, add)
         return total
 
-    def weighted(self, weights: Tensor, last: bool) -> Gradients:
-        """Σ_i w_i g_r^i from autograd, with the second certificate."""
+    def weighted(self, weights: Tensor, norms: Tensor, last: bool) -> Gradients:
+        """Σ_i w_i g_r^i from autograd, with the second certificate, for rows of the given `norms` (k,)."""
         total: Gradients = {}
         for part, step, keep in self.parts(last):
             marks = {place: found[part] for place, found in self.marks.items()}
-            for name, found in step.weighted(weights[part], marks, self.eps, keep).items():
+            for name, found in step.weighted(weights[part], norms[part], marks, self.eps, keep).items():
                 total[name] = total[name] + found if name in total else found
             self.backward_samples += step.samples
         return total
@@ -573,8 +577,7 @@ def certify(
         square += float(torch.linalg.vector_norm(retain)) ** 2
         product += float((retain * forget).sum(dtype=wide_dtype(retain.device)))
     scale = float(weights.abs() @ system.solver.norms)
-    rounding = min(100 * eps, math.sqrt(eps))
-    noise, forget_noise = rounding * float(weights.abs() @ whole[0]), rounding * whole[1]
+    noise, forget_noise = _rounding(eps) * float(weights.abs() @ whole[0]), _rounding(eps) * whole[1]
     length = math.sqrt(eps) * scale + noise
     known_square, known_product = float(weights @ system.gramian @ weights), float(weights @ system.right)
     forget_norm = math.sqrt(float(system.forget_square))
@@ -617,13 +620,12 @@ def gramian_solution(
     if settings.full_diagnostics:
         products, per_layer = _measure(source, system, forget)
         cosine = _largest_cosine(system, products)
-    weights = system.weights()
+    weights, norms = system.weights(), system.solver.norms + settings.noise_floor
     if float(weights.max() - weights.min()) <= NEARLY_EQUAL * float(weights.abs().max()):
-        source.weighted(random_weights(source.samples), last=False)
-    gradients = source.weighted(weights, last=True)
+        source.weighted(random_weights(source.samples), norms, last=False)
+    gradients = source.weighted(weights, norms, last=True)
     pairs = ((gradients[name], forget[name]) for name in parameters)
-    whole = (system.solver.norms + settings.noise_floor, math.sqrt(float(system.forget_square)))
-    certify("the model", pairs, system, weights, source.eps, whole)
+    certify("the model", pairs, system, weights, source.eps, (norms, math.sqrt(float(system.forget_square))))
     return Solution(
         solver="gramian",
         direction=[gradients[name].sub(forget[name], alpha=1 - settings.alpha) for name in parameters],
@@ -645,7 +647,7 @@ def gramian_solution(
 
 def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[Tensor, dict[str, float]]:
     """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor."""
-    removed = source.weighted(system.coefficients, last=False)
+    removed = source.weighted(system.coefficients, system.solver.norms, last=False)
     per_layer = {
         name: float(part.norm() / forget[name].norm()) if forget[name].any() else 0.0
         for name, part in removed.items()
@@ -679,10 +681,10 @@ def _tensor_scope(
     gradients = source.weighted_each({name: system.weights() for name, system in systems.items()})
     # Nothing above has gone through autograd's own weight gradients: one pass with uneven weights does.
     probe = random_weights(source.samples)
-    probed = source.weighted(probe, last=True)
     norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
     forget_square = sum(float(wide(part).square().sum()) for part in forget.values())
     whole = (norms + settings.noise_floor, math.sqrt(forget_square))
+    probed = source.weighted(probe, whole[0], last=True)
     for name, system in systems.items():
         for found_by, weights in ((probed, probe), (gradients, system.weights())):
             pairs = [(found_by[name], forget[name])]
@@ -822,6 +824,11 @@ def random_weights(samples: int) -> Tensor:
     """Weights (k,) in [0.5, 1.5), always the same, for a pass that is made to check."""
     generator = torch.Generator().manual_seed(samples)
     return torch.rand(samples, generator=generator, dtype=torch.float64) + 0.5
+
+
+def _rounding(eps: float) -> float:
+    """Share of a whole gradient that rounding may leave in a part whose own gradient is zero."""
+    return min(100 * eps, math.sqrt(eps))
 
 
 def _row_eps(eps: float) -> float:
