@@ -17,6 +17,8 @@ from orthograd.engine.graph import Graph, Tape
 from orthograd.engine.materialize import (
     NON_FINITE_MEND,
     LossFunction,
+    check_independent,
+    check_values,
     flat_gradient,
     rows_from_batch,
     rows_from_losses,
@@ -58,7 +60,8 @@ class OrthoGrad:
             no rank cut-off, and the rows should have similar lengths. ``"auto"`` chooses between
             ``"gramian"`` and ``"cg"`` under `memory_budget`.
         rtol: Relative cut-off on singular values of the unit-length retain gradients, in [0, 1). None: 8·√eps
-            of the parameters' dtype, see `orthograd.engine.projection.default_rtol`.
+            of the parameters' dtype, see `orthograd.engine.projection.default_rtol`. ``"gramian"`` does not
+            go below √(min(k, 64)·eps), where the eigenvalues of a Gramian are noise.
         noise_floor: Retain gradients with a norm at or below it are dropped and counted. None: 32·eps of the
             parameters' dtype, see `orthograd.engine.projection.default_noise_floor`.
         full_diagnostics: Also compute the dear figures of `Diagnostics`. On CUDA this resets the peak-memory
@@ -147,8 +150,9 @@ class OrthoGrad:
             retain_losses: (k,), one loss for each retain sample, from the same or from another forward pass.
 
         Raises:
-            ValueError: If a vector is empty, not a vector, not finite, or does not depend on the trainable
-                parameters of the model; if a BatchNorm layer is in training mode.
+            ValueError: If a vector is empty, not a vector, in half precision, not finite, or does not depend
+                on the trainable parameters of the model; if losses mix samples; if a BatchNorm layer is in
+                training mode.
         """
         if self.solver == "cg":
             raise ValueError(
@@ -183,8 +187,8 @@ class OrthoGrad:
                 does not depend on it. The oracle always takes one at a time.
 
         Raises:
-            ValueError: For an empty or ragged batch, losses of the wrong shape or not finite, `micro_batch`
-                below 2, or a BatchNorm layer in training mode.
+            ValueError: For an empty or ragged batch, losses of the wrong shape, mixed, in half precision or
+                not finite, `micro_batch` below 2, or a BatchNorm layer in training mode.
             TypeError: If a batch holds something else than tensors.
         """
         start = self._start()
@@ -193,10 +197,12 @@ class OrthoGrad:
         if micro_batch is not None and micro_batch < 2:
             raise ValueError(f"micro_batch is {micro_batch}: two samples must meet, choose ≥ 2, or None.")
         if self.solver == "materialize":
+            named = ((forget_batch, "forget_batch"), (retain_batch, "retain_batch"))
+            checked = sum(check_independent(self.model, loss_fn, batch, name) for batch, name in named)
             rows = rows_from_batch(self.model, loss_fn, retain_batch, parameters, "retain_batch")
             forget_rows = rows_from_batch(self.model, loss_fn, forget_batch, parameters, "forget_batch")
             solution = self._solve_rows(forget_rows.mean(dim=0), rows, parameters)
-            solution = replace(solution, forward_samples=m + k, backward_samples=m + k)
+            solution = replace(solution, forward_samples=m + k + checked, backward_samples=m + k)
         else:
             settings = self._settings(parameters)
             problem = Problem(
@@ -228,7 +234,7 @@ class OrthoGrad:
         if self.retain == "mean":
             retain = gradients_of(retain_losses.mean(), parameters, keep=False)
             return mean_solution(forget, retain, settings, (0, m + k))
-        source = OneGraph(RetainPass(tape, retain_losses, parameters, graph, others))
+        source = OneGraph(RetainPass(tape, retain_losses, parameters, graph, others, by_loss=set()))
         solution = gramian_solution(source, forget, parameters, settings, self.chunk_bytes)
         return replace(solution, backward_samples=solution.backward_samples + m)
 
@@ -243,12 +249,17 @@ class OrthoGrad:
                     "sample has no gradient of its own: call model.eval() before the forward pass (and keep "
                     "running statistics)."
                 )
+            if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse:
+                raise ValueError(
+                    f"Embedding layer {name!r} asks for sparse gradients, but the direction is dense: make it "
+                    "with sparse=False."
+                )
         if self.full_diagnostics and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         return time.perf_counter()
 
     def _parameters(self) -> Parameters:
-        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad and p.numel()}
         if not parameters:
             raise ValueError(
                 "The model has no trainable parameter: set requires_grad=True on what is to be unlearned."
@@ -276,6 +287,8 @@ class OrthoGrad:
         start: float,
     ) -> Diagnostics:
         """Accumulate the direction into ``p.grad`` and write the figures down."""
+        if not all(torch.isfinite(part).all() for part in solution.direction):
+            raise ValueError(f"The direction is not finite although the losses are: {NON_FINITE_MEND}")
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
         spectrum = solution.spectrum
@@ -323,5 +336,4 @@ def _check_vector(losses: Tensor, name: str) -> None:
         )
     if len(losses) == 0:
         raise ValueError(f"{name} is empty: leave the step out when there is nothing to unlearn or to keep.")
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
+    check_values(losses, name)

@@ -10,9 +10,9 @@ class Diagnostics:
     """Figures of one call of ``OrthoGrad.backward`` or ``OrthoGrad.backward_from``.
 
     ``solver="cg"`` decomposes nothing: `rank`, `dropped_rows`, `dropped_directions`, `condition_number` and
-    `max_cosine` are None there. With ``scope="tensor"`` the counts (`rank`, `dropped_rows`,
-    `dropped_directions`) are sums over the tensors and `condition_number` is the largest of them; all other
-    figures belong to the whole gradient.
+    `max_cosine` are None there, unless ``retain="mean"`` leaves it a single row. With ``scope="tensor"`` the
+    counts (`rank`, `dropped_rows`, `dropped_directions`) are sums over the tensors and `condition_number` is
+    the largest of them; all other figures belong to the whole gradient.
 
     Attributes:
         solver: Solver that ran (the automatic choice shows here).
@@ -36,8 +36,10 @@ class Diagnostics:
             of the k×k system, blind to rounding errors in the Gramian itself.
         fallbacks: Names of the parameters that no layer formula covered.
         refinements: Number of refinement steps of the k×k system, or of iterations of ``solver="cg"``.
-        forward_samples: Samples sent forward by this call (0 where the caller went forward).
-        backward_samples: Samples sent backward by this call, each pass counted.
+        forward_samples: Samples sent forward by this call (0 where the caller went forward and no module ran
+            again). All modules that run again for a fallback count as one pass of the samples.
+        backward_samples: Samples sent backward by this call, each pass counted, in the same way; k² for the
+            parameters whose rows take one backward pass for each loss.
         seconds: Wall-clock seconds of this call.
         engine_bytes: Largest number of bytes that the engine held for rows, tiles, Gramian and gradient
             copies, computed from shapes; the autograd graph is not in it.

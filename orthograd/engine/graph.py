@@ -10,7 +10,7 @@ table) is given to a fallback.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from orthograd.engine.layers import is_batched, is_known
+from orthograd.engine.precision import gradient_eps
 from orthograd.engine.solution import Parameters
 
 _counter = itertools.count()
@@ -42,7 +43,7 @@ class LayerCall:
         order: Position among all noted calls.
         a: Its input, detached; shares memory with what autograd keeps.
         version: Version counter of the input, to notice a change in place.
-        output_size: Leading dimension of the output.
+        zero: Zeros in the shape of the output: its gradient where none arrives.
     """
 
     module: nn.Module
@@ -50,7 +51,7 @@ class LayerCall:
     order: int
     a: Tensor
     version: int
-    output_size: int
+    zero: Tensor
 
 
 @dataclass(eq=False)
@@ -65,6 +66,7 @@ class ModuleCall:
         kwargs: Keyword arguments.
         versions: Version counters of the tensors in the arguments.
         output_shapes: Shapes of the tensors in its output.
+        ends: First and last sample of each of them, (2, ...), to see whether running it again repeats it.
         autocast: The state of autocast during the call.
     """
 
@@ -75,12 +77,13 @@ class ModuleCall:
     kwargs: dict[str, Any]
     versions: list[int]
     output_shapes: list[torch.Size]
+    ends: list[Tensor]
     autocast: dict[str, Any]
 
     @property
     def batch_dim(self) -> int:
-        """Dimension of the samples: 1 for torch's sequence modules with ``batch_first=False``, else 0."""
-        return 0 if getattr(self.module, "batch_first", True) else 1
+        """Dimension of the samples in its inputs and outputs."""
+        return _batch_dim(self.module)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,18 @@ class _Note:
     call: LayerCall | ModuleCall
     index: int
     output_nr: int
+
+    def is_batched(self, batch: int) -> bool:
+        """Whether the output has as many samples as the batch in the dimension of the samples."""
+        if isinstance(self.call, LayerCall):
+            return len(self.call.zero) == len(self.call.a) == batch
+        shape, dim = self.call.output_shapes[self.index], self.call.batch_dim
+        return len(shape) > dim and shape[dim] == batch
+
+
+def _batch_dim(module: nn.Module) -> int:
+    """Dimension of the samples: 1 for torch's sequence modules with ``batch_first=False``, else 0."""
+    return 0 if getattr(module, "batch_first", True) else 1
 
 
 def _metadata(node: Node) -> dict[str, Any]:
@@ -145,7 +160,8 @@ class Tape:
         for name, module in model.named_modules():
             if is_known(module):
                 hook = self._layer_hook(name)
-                self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+                # First of all hooks: the formulas are for what the layer itself gave.
+                self._handles.append(module.register_forward_hook(hook, with_kwargs=True, prepend=True))
             elif module._parameters:
                 path = name.split(".")
                 enclosing.update(".".join(path[:depth]) for depth in range(len(path) + 1))
@@ -168,16 +184,17 @@ class Tape:
                 return
             if not any(p is not None and p.requires_grad for p in module._parameters.values()):
                 return
-            a = args[0] if args else kwargs["input"]
+            a = args[0] if args else next(iter(kwargs.values()))
             if not is_batched(module, a):
                 return
             a = a.detach()
-            call = LayerCall(module, name, next(_counter), a, a._version, len(output))
+            zero = torch.zeros((), dtype=output.dtype, device=output.device).expand(output.shape)
+            call = LayerCall(module, name, next(_counter), a, a._version, zero)
             self._note(output, call, 0)
 
-            def pass_on(b: Tensor) -> None:
+            def pass_on(b: Tensor | None) -> None:
                 if self.receive is not None:
-                    self.receive(call, b)
+                    self.receive(call, call.zero if b is None else b)
 
             hooked: Any = output  # register_hook has no types
             hooked.register_hook(pass_on)
@@ -193,13 +210,20 @@ class Tape:
             args, kwargs = map_tensors(Tensor.detach, args), map_tensors(Tensor.detach, kwargs)
             versions = [tensor._version for tensor in inputs]
             shapes = [tensor.shape for tensor in outputs]
+            dim = _batch_dim(module)
+            ends = [
+                torch.stack([tensor.detach().select(dim, 0), tensor.detach().select(dim, -1)])
+                if tensor.dim() > dim and tensor.shape[dim] > 0
+                else tensor.detach()
+                for tensor in outputs
+            ]
             device = outputs[0].device.type
             autocast = {
                 "device_type": device,
                 "enabled": torch.is_autocast_enabled(device),
                 "dtype": torch.get_autocast_dtype(device),
             }
-            call = ModuleCall(module, name, next(_counter), args, kwargs, versions, shapes, autocast)
+            call = ModuleCall(module, name, next(_counter), args, kwargs, versions, shapes, ends, autocast)
             for index, tensor in enumerate(outputs):
                 if tensor.grad_fn is not None:
                     self._note(tensor, call, index)
@@ -294,6 +318,28 @@ class Graph:
             stack.extend(parent for parent, _ in node.next_functions if parent is not None)
         return sum(reader in inside for reader in self.parameter_readers(leaf))
 
+    def nearest(self, batch: int) -> dict[GradientEdge, int]:
+        """Outputs of noted calls over the batch that a backward pass meets first, and where their samples
+        are."""
+        noted: dict[Node, list[_Note]] = {}
+        for node, note in self.notes:
+            if note.is_batched(batch):
+                noted.setdefault(node, []).append(note)
+        found: dict[GradientEdge, int] = {}
+        stack = [] if self.root is None else [self.root]
+        seen: set[Node] = set()
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node not in noted:
+                stack.extend(parent for parent, _ in node.next_functions if parent is not None)
+            for note in noted.get(node, ()):
+                dim = 0 if isinstance(note.call, LayerCall) else note.call.batch_dim
+                found.setdefault(GradientEdge(node, note.output_nr), dim)
+        return found
+
     def frontier(self, edges: Iterable[GradientEdge]) -> list[GradientEdge]:
         """Those edges from which no other of them can be reached: a backward pass to them passes by all."""
         by_node: dict[Node, list[GradientEdge]] = {}
@@ -311,6 +357,14 @@ class Graph:
                 stack.append((node, True))
                 stack.extend((parent, False) for parent in parents if parent not in reaches)
         return [edge for node, group in by_node.items() if not reaches[node] for edge in group]
+
+
+def coarsest_eps(losses: Tensor) -> float:
+    """Largest machine epsilon of the values from which losses were computed (autocast makes it that of
+    bfloat16)."""
+    dtypes = {data.dtype for node in Graph(losses).readers for data in node._input_metadata}
+    each = (torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+    return max(gradient_eps(losses), *each)
 
 
 @dataclass
@@ -350,37 +404,52 @@ class Plan:
         return (*(name for fallback in self.fallbacks for name in fallback.names), *self.by_loss)
 
 
-def make_plan(graph: Graph, parameters: Parameters, batch: int) -> Plan:
+def zeros_at(place: Tensor | GradientEdge) -> Tensor:
+    """The gradient at a tensor or an edge that no gradient reaches."""
+    if isinstance(place, Tensor):
+        return torch.zeros_like(place)
+    data = place.node._input_metadata[place.output_nr]
+    return torch.zeros(data.shape, dtype=data.dtype, device=data.device)
+
+
+def make_plan(graph: Graph, parameters: Parameters, batch: int, by_loss: Collection[str] = ()) -> Plan:
     """Decide how to get the rows of every parameter that the graph reaches.
 
     Args:
         graph: Graph of the retain losses.
         parameters: Trainable parameters by name.
         batch: Samples in the forward pass of the retain losses: k, or m + k if both losses share it.
+        by_loss: Parameters for which no other way is to be taken.
     """
     names = {id(parameter): name for name, parameter in parameters.items()}
     layer_calls: dict[str, list[LayerCall]] = {}
     edges: dict[LayerCall, GradientEdge] = {}
     module_calls: dict[str, dict[ModuleCall, list[OutputEdge]]] = {}
+    mixed: set[str] = set()
     for node, note in sorted(graph.notes, key=lambda found: (found[1].call.order, found[1].index)):
         edge = GradientEdge(node, note.output_nr)
         call = note.call
         if isinstance(call, ModuleCall):
             module_calls.setdefault(call.name, {}).setdefault(call, []).append((note.index, edge))
-        elif call.output_size == len(call.a) == batch:
+            if not note.is_batched(batch):
+                mixed.add(call.name)
+        elif note.is_batched(batch):
             edges[call] = edge
             for parameter in call.module._parameters.values():
                 if id(parameter) in names:
                     layer_calls.setdefault(names[id(parameter)], []).append(call)
     plan = Plan({}, {}, [], [], [])
+    apart = {module: calls for module, calls in module_calls.items() if module not in mixed}
     for name, leaf in graph.leaves(parameters).items():
         readers = graph.parameter_readers(leaf)
-        if len(layer_calls.get(name, ())) == len(readers):
+        if name in by_loss:
+            plan.by_loss.append(name)
+        elif len(layer_calls.get(name, ())) == len(readers):
             plan.layer_calls[name] = layer_calls[name]
         elif all(_is_broadcast(node, parameters[name], batch) for node in readers):
             plan.broadcasts[name] = [GradientEdge(node, 0) for node in readers]
         else:
-            _plan_fallback(plan, graph, name, leaf, len(readers), module_calls, batch)
+            _plan_fallback(plan, graph, name, leaf, len(readers), apart)
     used = {call for calls in plan.layer_calls.values() for call in calls}
     plan.edges = graph.frontier(edges[call] for call in used)
     return plan
@@ -405,18 +474,11 @@ def _plan_fallback(
     leaf: Node,
     reads: int,
     module_calls: dict[str, dict[ModuleCall, list[OutputEdge]]],
-    batch: int,
 ) -> None:
-    """Find the smallest module whose calls contain every read of the parameter and keep the samples apart."""
+    """Find the smallest of some modules whose calls contain every read of the parameter."""
     for module in sorted(module_calls, key=lambda path: path.count(".") + bool(path), reverse=True):
         calls = module_calls[module]
-        batched = all(
-            len(call.output_shapes[index]) > call.batch_dim
-            and call.output_shapes[index][call.batch_dim] == batch
-            for call, edges in calls.items()
-            for index, _ in edges
-        )
-        if batched and sum(graph.reads_inside(call, leaf) for call in calls) == reads:
+        if sum(graph.reads_inside(call, leaf) for call in calls) == reads:
             for fallback in plan.fallbacks:
                 if fallback.calls[0][0].name == module:
                     fallback.names.append(name)

@@ -101,13 +101,13 @@ class ExplicitRows(Use):
     """Rows that are small enough to be held: biases, scales of norms, and what the fallback computed.
 
     Args:
-        rows: (k, p).
+        rows: (k, ...), p numbers for each sample.
         shape: Shape of the parameter.
     """
 
     def __init__(self, rows: Tensor, shape: Sequence[int]) -> None:
         super().__init__(shape, len(rows), rows.dtype)
-        self._rows = rows.reshape(len(rows), *shape)
+        self._rows = rows.reshape(len(rows), *(self.shape or (1,)))
 
     def rows(self, part: slice) -> Tensor:
         return self._rows[:, part].flatten(1)
@@ -117,7 +117,7 @@ class ExplicitRows(Use):
 
     def weighted(self, weights: Tensor) -> Tensor:
         total: Tensor = torch.tensordot(weights.to(self._rows), self._rows, dims=1)
-        return total
+        return total.reshape(self.shape)
 
 
 class LinearWeight(Use):
@@ -376,11 +376,10 @@ _KNOWN = (*_LINEAR, *_CONVOLUTIONS, nn.Embedding, *_NORMS_LAST, *_NORMS_FIRST)
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether a formula of this file holds for the module: exactly one of the classes, or an unchanged
-    forward."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in _KNOWN) and not (
-        isinstance(module, nn.Embedding) and module.scale_grad_by_freq
-    )
+    """Whether a formula of this file holds for the module: one of the classes, with an unchanged forward."""
+    if "forward" in vars(module) or (isinstance(module, nn.Embedding) and module.scale_grad_by_freq):
+        return False
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in _KNOWN)
 
 
 def is_batched(module: nn.Module, a: Tensor) -> bool:
@@ -453,8 +452,8 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         forget: Its part of g_u, in its shape.
         chunk_bytes: Bound on the temporaries; rows are cut into tiles to keep it.
     """
-    k, shape, dtype = uses[0].samples, uses[0].shape, uses[0].dtype
-    forget = forget.to(dtype)
+    k, shape, dtype = uses[0].samples, uses[0].shape or (1,), uses[0].dtype
+    forget = forget.to(dtype).reshape(shape)
     if len(uses) == 1 and uses[0].ghost_cost < uses[0].direct_cost + k * k * math.prod(shape):
         total = forget.new_empty(k + 1, k + 1, dtype=wide_dtype(forget.device))
         total[:k, :k] = uses[0].gramian(chunk_bytes)
@@ -463,7 +462,7 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         return total
     total = forget.new_zeros(k + 1, k + 1, dtype=wide_dtype(forget.device))
     dim = uses[0].tile_dim
-    indices = shape[dim] if shape else 1
+    indices = shape[dim]
     # Rows of one use and their sum, beside the forget gradient, and a copy of it in float64.
     copies = 3 + 8 // forget.element_size()
     numbers = copies * (k + 1) * (forget.numel() // indices) + max(use.scratch for use in uses)
@@ -471,7 +470,7 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         rows = uses[0].rows(part)
         for use in uses[1:]:
             rows = rows + use.rows(part)
-        last = forget.narrow(dim, part.start, part.stop - part.start) if shape else forget
+        last = forget.narrow(dim, part.start, part.stop - part.start)
         tile = wide(torch.cat([rows, last.reshape(1, -1).to(rows.dtype)]))
         total += tile @ tile.T
     return total

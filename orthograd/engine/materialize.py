@@ -1,11 +1,13 @@
 """The slow oracle: every per-sample gradient as a row of a k×d matrix, and an SVD of it."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from orthograd.engine.batches import Batch, batch_size, take
+from orthograd.engine.batches import Batch, batch_size, take, tree_map
+from orthograd.engine.graph import coarsest_eps
 from orthograd.engine.precision import exact
 from orthograd.engine.projection import project_rows
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
@@ -37,11 +39,26 @@ def rows_from_batch(
     return torch.stack(rows)
 
 
+def check_values(losses: Tensor, name: str) -> None:
+    """Refuse losses that cannot carry the weights of samples, or whose gradients would mean nothing.
+
+    Raises:
+        ValueError: With `name`, what the losses are.
+    """
+    if losses.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"{name} has dtype {losses.dtype}, in which the weights of the samples would be rounded to two or "
+            "three digits: call .float() on the logits, and compute the losses from them."
+        )
+    if not torch.isfinite(losses).all():
+        raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
+
+
 def check_losses(losses: Tensor, count: int, name: str) -> Tensor:
     """Check the vector of losses that loss_fn returned for `count` samples of `name`.
 
     Raises:
-        ValueError: If the shape is not (count,), or a loss is not finite.
+        ValueError: If the shape is not (count,), the dtype is too coarse, or a loss is not finite.
     """
     if losses.shape != (count,):
         raise ValueError(
@@ -49,9 +66,37 @@ def check_losses(losses: Tensor, count: int, name: str) -> Tensor:
             f"({count},): return one loss for each sample (reduction='none', and the mean over the other "
             "dimensions)."
         )
-    if not torch.isfinite(losses).all():
-        raise ValueError(f"loss_fn returned a loss of {name} that is not finite: {NON_FINITE_MEND}")
+    check_values(losses, f"The loss of {name}")
     return losses
+
+
+def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, name: str) -> int:
+    """Refuse a loss function that mixes samples: the first and the last sample alone, and both together.
+
+    Returns:
+        Samples sent forward.
+
+    Raises:
+        ValueError: If a loss depends on the other sample by more than √eps of the coarsest precision in its
+            graph.
+    """
+    count = batch_size(batch, name)
+    if count == 1:
+        return 0
+    pair = tree_map(lambda leaf: leaf[:: count - 1], batch)
+    together = check_losses(loss_fn(model, pair), 2, name)
+    bound = math.sqrt(coarsest_eps(together)) * together.detach().abs().max()
+    with torch.no_grad():
+        for index in range(2):
+            (alone,) = check_losses(loss_fn(model, take(pair, index, index + 1)), 1, name)
+            if not abs(alone - together[index]) <= bound:
+                raise ValueError(
+                    f"A loss of {name} is {float(alone):.6g} for a sample alone and "
+                    f"{float(together[index]):.6g} beside another one: the losses mix samples, or the forward "
+                    "pass cannot be repeated (dropout). Give losses[i] that depends on sample i of the batch "
+                    "only, and call model.eval()."
+                )
+    return 4
 
 
 NON_FINITE_MEND = (

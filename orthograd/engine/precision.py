@@ -1,6 +1,7 @@
 """Where sums are made in float64: on the device, unless it has no float64 (MPS)."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,18 @@ def wide(tensor: Tensor) -> Tensor:
 def exact(tensor: Tensor) -> Tensor:
     """The tensor in float64, on the CPU where its device has none."""
     return tensor.double() if wide_dtype(tensor.device) is torch.float64 else tensor.cpu().double()
+
+
+def gradient_eps(tensor: Tensor) -> float:
+    """Machine epsilon of the arithmetic from which a gradient came: that of TF32 where float32 may become it.
+
+    torch lets convolutions on CUDA do so by default, and matrix products on request.
+    """
+    if tensor.dtype is torch.float32 and tensor.is_cuda:
+        backends: Any = torch.backends  # the type stubs do not know these settings
+        if "tf32" in (backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision):
+            return 2.0**-10
+    return float(torch.finfo(tensor.dtype).eps)
 
 
 def joint_norm(tensors: Iterable[Tensor]) -> float:

@@ -91,7 +91,9 @@ class GramianSolver:
     Args:
         gramian: (k, k), symmetric positive semi-definite up to rounding, float64.
         rtol: Relative cut-off on singular values of the unit rows; eigenvalues below rtol² of the largest go.
+            At least √(min(k, 64)·eps), below which the eigenvalues of a Gramian are noise.
         noise_floor: Rows with √K_ii at or below it get the coefficient 0.
+        eps: Machine epsilon of the rows from which the Gramian was formed.
 
     Attributes:
         norms: (k,) ‖g_r^i‖.
@@ -99,20 +101,21 @@ class GramianSolver:
         spectrum: Rank, dropped counts, condition number.
     """
 
-    def __init__(self, gramian: Tensor, rtol: float, noise_floor: float) -> None:
+    def __init__(self, gramian: Tensor, rtol: float, noise_floor: float, eps: float) -> None:
         self.norms = gramian.diagonal().clamp(min=0).sqrt()
         self.kept = self.norms > noise_floor
         self._norms = self.norms[self.kept]
         count = len(self._norms)
         if count == 0:
-            self._inverse = gramian.new_zeros(0, 0)
+            self._values, self._vectors = gramian.new_zeros(0), gramian.new_zeros(0, 0)
             self.spectrum = Spectrum(0, len(gramian), 0, 1.0)
             return
         unit = gramian[self.kept][:, self.kept] / self._norms[:, None] / self._norms[None, :]
         values, vectors = torch.linalg.eigh((unit + unit.T) / 2)
-        large = values > rtol**2 * values[-1]
-        values, vectors = values[large], vectors[:, large]
-        self._inverse = vectors / values @ vectors.T
+        # 64: the floor never lies above `default_rtol`, so that with it both routes keep the same directions.
+        large = values > max(rtol**2, min(count, 64) * eps) * values[-1]
+        self._values, self._vectors = values[large], vectors[:, large]
+        values = self._values
         rank = len(values)
         condition = float((values[-1] / values[0]).sqrt())
         self.spectrum = Spectrum(rank, len(gramian) - count, count - rank, condition)
@@ -120,5 +123,7 @@ class GramianSolver:
     def solve(self, products: Tensor) -> Tensor:
         """Coefficients c (k,) in float64 for the products ⟨g_r^i, v⟩ (k,) of the rows with a vector v."""
         coefficients = torch.zeros_like(products)
-        coefficients[self.kept] = self._inverse @ (products[self.kept] / self._norms) / self._norms
+        # Never as one matrix: the error of V Λ⁻¹ Vᵀ is relative to the smallest eigenvalue in all directions.
+        scaled = (self._vectors.T @ (products[self.kept] / self._norms)) / self._values
+        coefficients[self.kept] = self._vectors @ scaled / self._norms
         return coefficients

@@ -12,6 +12,7 @@ from orthograd.engine.cg import Rows, cg_solution, saved_bytes
 from orthograd.engine.gramian import (
     Gradients,
     MicroBatches,
+    MixedSamplesError,
     OneGraph,
     RetainPass,
     RetainSource,
@@ -21,7 +22,7 @@ from orthograd.engine.gramian import (
 )
 from orthograd.engine.graph import Graph, Tape
 from orthograd.engine.layers import blocks
-from orthograd.engine.materialize import LossFunction, check_losses
+from orthograd.engine.materialize import LossFunction, check_independent, check_losses
 from orthograd.engine.solution import Parameters, Settings, Solution
 
 # Iterations that conjugate gradients are taken to need when the automatic choice weighs them.
@@ -79,31 +80,62 @@ def solve(problem: Problem, tape: Tape | None, solver: str, micro_batch: int) ->
     settings = problem.settings
     m = batch_size(problem.forget_batch, "forget_batch")
     k = batch_size(problem.retain_batch, "retain_batch")
+    checked = 0
+    # The certificates of the Gramian see mixed retain losses; nothing else would.
+    if solver == "cg" or settings.retain == "mean" or micro_batch < max(m, k):
+        for batch, name in ((problem.forget_batch, "forget_batch"), (problem.retain_batch, "retain_batch")):
+            checked += check_independent(problem.model, problem.loss_fn, batch, name)
     forget = problem.mean_gradient(problem.forget_batch, "forget_batch", micro_batch)
     if settings.retain == "mean":
         retain = problem.mean_gradient(problem.retain_batch, "retain_batch", micro_batch)
-        return mean_solution(forget, retain, settings, (m + k, m + k))
-    if solver == "cg":
+        solution = mean_solution(forget, retain, settings, (k, k))
+    elif solver == "cg":
         rows = Rows(problem.model, problem.loss_fn, problem.retain_batch, k, problem.parameters, micro_batch)
         solution = cg_solution(rows, forget, settings, k)
     else:
         assert tape is not None, "OrthoGrad hooks the model for this solver"
-        source = _source(problem, tape, k, micro_batch)
-        solution = gramian_solution(source, forget, problem.parameters, settings, problem.chunk_bytes)
+        solution = _gramian(problem, tape, forget, micro_batch)
     return replace(
         solution,
-        forward_samples=solution.forward_samples + m,
+        solver=solver,
+        forward_samples=solution.forward_samples + m + checked,
         backward_samples=solution.backward_samples + m,
     )
 
 
-def _source(problem: Problem, tape: Tape, samples: int, micro_batch: int) -> RetainSource:
+def _gramian(problem: Problem, tape: Tape, forget: Gradients, micro_batch: int) -> Solution:
+    """The Gramian solver, again without the layers whose leading dimension was taken for the samples."""
+    samples = batch_size(problem.retain_batch, "retain_batch")
+    by_loss: set[str] = set()
+    forward = backward = 0
+    while True:
+        source = _source(problem, tape, samples, micro_batch, by_loss)
+        try:
+            solution = gramian_solution(
+                source, forget, problem.parameters, problem.settings, problem.chunk_bytes
+            )
+        except MixedSamplesError as error:
+            if error.names <= by_loss:
+                raise
+            forward += check_independent(problem.model, problem.loss_fn, problem.retain_batch, "retain_batch")
+            by_loss |= error.names
+        else:
+            return replace(
+                solution,
+                forward_samples=solution.forward_samples + forward,
+                backward_samples=solution.backward_samples + backward,
+            )
+        forward += source.forward_samples
+        backward += source.backward_samples
+
+
+def _source(problem: Problem, tape: Tape, samples: int, micro_batch: int, by_loss: set[str]) -> RetainSource:
     def retain_pass(indices: Tensor) -> RetainPass:
         batch = tree_map(lambda leaf: leaf[indices.to(leaf.device)], problem.retain_batch)
         losses, _ = problem.losses(batch, "retain_batch")
         graph = tape.walk(losses)
         graph.check_reaches(problem.parameters, "The loss of retain_batch")
-        return RetainPass(tape, losses, problem.parameters, graph, others=0)
+        return RetainPass(tape, losses, problem.parameters, graph, others=0, by_loss=by_loss)
 
     if micro_batch < samples:
         return MicroBatches(retain_pass, samples, micro_batch)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def classifier_loss(model, batch):
 def spread(model):
     """Parameters of order one and away from special values such as zero biases, and norms with statistics."""
     for name, p in model.named_parameters():
-        scale = 1 / math.sqrt(p[0].numel()) if p.dim() > 1 else 0.3
+        scale = 1 / math.sqrt(p[0].numel()) if p.dim() > 1 and p.numel() else 0.3
         nn.init.normal_(p, mean=1.0 if p.dim() == 1 and "weight" in name else 0.0, std=scale)
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
@@ -151,6 +152,144 @@ class Functional(nn.Module):
         return F.linear(torch.tanh(self.layer(x)), self.weight)
 
 
+class Scalars(nn.Module):
+    """Parameters without a dimension, one as a factor and one that is added."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.scale, self.shift = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x) * self.scale) + self.shift
+
+
+class ByKeyword(nn.Module):
+    """Layers that are called with names for their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 4), nn.RMSNorm(4)
+
+    def forward(self, x):
+        return self.norm(x=self.layer(input=x))
+
+
+class NoGradient(torch.autograd.Function):
+    """Hands nothing back."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+class Stopped(nn.Module):
+    """Parameters of all kinds in a part from which no gradient comes back."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.stopped, self.unknown = nn.Linear(4, 3), nn.Linear(4, 3), Scale(3)
+        self.shift = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x)) + NoGradient.apply(self.unknown(self.stopped(x) + self.shift))
+
+
+class Empty(nn.Module):
+    """A layer without outputs: its weight has no entries."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.none = nn.Linear(4, 3), nn.Linear(4, 0)
+
+    def forward(self, x):
+        return torch.cat([self.layer(x), self.none(x)], dim=1)
+
+
+def patched():
+    model = spread(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)))
+    model[0].forward = MethodType(lambda self, x: F.linear(2 * x, self.weight, self.bias), model[0])
+    model[2].register_forward_hook(lambda module, args, output: output + args[0].sum(1, keepdim=True))
+    return Case(model, sum_loss, floats(4), has_fallback=True)
+
+
+class Masked(nn.Module):
+    """Attention with a mask of shape (positions, positions), or one for every sample and head."""
+
+    def __init__(self, each):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
+        self.each = each
+
+    def forward(self, x):
+        mask = torch.full((x.shape[1], x.shape[1]), -1e9, dtype=x.dtype).triu(1)
+        if self.each:
+            mask = mask.expand(2 * len(x), -1, -1)
+        return self.head(self.attention(x, x, x, attn_mask=mask)[0])
+
+
+class States(nn.Module):
+    """The last state of a recurrent network, which has its samples in dimension 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.GRU(3, 2, num_layers=2, batch_first=True), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x)[1].transpose(0, 1))
+
+
+class Counting(Scale):
+    """Changes a buffer in each call."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return super().forward(x)
+
+
+class Numbered(nn.Module):
+    """A language model with a table of positions that is looked up by number: an input without samples."""
+
+    def __init__(self, positions):
+        super().__init__()
+        self.embed, self.position = nn.Embedding(7, 4), nn.Embedding(positions, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.embed(x) + self.position(torch.arange(x.shape[1]))))
+
+
+class SequenceFirst(nn.Module):
+    """Layers that have the positions in the leading dimension, and the samples after."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x.transpose(0, 1)))).transpose(0, 1)
+
+
+class Prototypes(nn.Module):
+    """Compares samples with a table of classes that goes through a layer of its own."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.embed, self.project = nn.Linear(4, 3), nn.Linear(6, 3)
+        self.register_buffer("table", torch.randn(classes, 6))
+
+    def forward(self, x):
+        return self.embed(x) @ self.project(self.table).T
+
+
 def conv(kind, *args, inputs, **kwargs):
     layer = kind(*args, **kwargs)
     return Case(spread(nn.Sequential(layer)), sum_loss, floats(*inputs))
@@ -173,6 +312,26 @@ def vit():
         image_size=8, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=4
     )
     return Case(spread(model), classifier_loss, images(3, 8, 4), has_fallback=True)
+
+
+def huggingface_vit():
+    """The bias of its keys has a zero gradient: attention does not see a shift of all keys."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+        image_size=8,
+        patch_size=4,
+        num_labels=4,
+    )
+
+    def loss_fn(model, batch):
+        return F.cross_entropy(model(batch[0]).logits, batch[1], reduction="none")
+
+    return Case(spread(ViTForImageClassification(config)), loss_fn, images(3, 8, 4))
 
 
 def whisper_model():
@@ -298,6 +457,11 @@ CASES = {
     ),
     "batch norm": lambda: norm(nn.BatchNorm2d(3), 3, 4, 4),
     "batch norm 1d": lambda: norm(nn.BatchNorm1d(5), 5),
+    "bias without effect": lambda: Case(
+        spread(nn.Sequential(nn.Conv2d(2, 3, 2), nn.InstanceNorm2d(3), nn.Tanh(), nn.Conv2d(3, 2, 1))),
+        sum_loss,
+        floats(2, 4, 4),
+    ),
     "in place": lambda: Case(spread(InPlace()), sum_loss, floats(2, 4, 4)),
     "frozen part": frozen_part,
     "called twice": lambda: Case(spread(Twice()), sum_loss, floats(3, 4)),
@@ -315,16 +479,35 @@ CASES = {
         spread(nn.Sequential(nn.Linear(4, 3), *[Scale(3)] * 2)), sum_loss, floats(2, 4), has_fallback=True
     ),
     "control flow": lambda: Case(spread(LooksAtValues(3)), sum_loss, floats(3), has_fallback=True),
+    "scalar parameters": lambda: Case(spread(Scalars()), sum_loss, floats(4), has_fallback=True),
+    "prelu": lambda: Case(
+        spread(nn.Sequential(nn.Linear(4, 3), nn.PReLU(), nn.Linear(3, 2))),
+        sum_loss,
+        floats(4),
+        has_fallback=True,
+    ),
+    "by keyword": lambda: Case(spread(ByKeyword()), sum_loss, floats(4)),
+    "no gradient": lambda: Case(spread(Stopped()), sum_loss, floats(4), has_fallback=True),
+    "empty parameters": lambda: Case(spread(Empty()), sum_loss, floats(4)),
+    "patched forward and hooks": patched,
+    "recurrent states": lambda: Case(spread(States()), sum_loss, floats(4, 3), has_fallback=True),
+    "changing buffer": lambda: Case(spread(Counting(3)), sum_loss, floats(3), has_fallback=True),
+    "numbered positions": lambda: Case(spread(Numbered(5)), sum_loss, tokens(5, 7), has_fallback=True),
+    "sequence first": lambda: Case(spread(SequenceFirst()), sum_loss, floats(6, 4), has_fallback=True),
+    "prototypes": lambda: Case(spread(Prototypes(5)), sum_loss, floats(4), has_fallback=True),
     "positions": lambda: Case(spread(Positions()), sum_loss, floats(6, 4)),
     "attention": lambda: Case(spread(Attention(batch_first=True)), sum_loss, floats(3, 4), has_fallback=True),
     "attention, samples second": lambda: Case(
         spread(Attention(batch_first=False)), sum_loss, floats(3, 4), has_fallback=True
     ),
+    "masked attention": lambda: Case(spread(Masked(False)), sum_loss, floats(3, 4), has_fallback=True),
+    "attention, mask by head": lambda: Case(spread(Masked(True)), sum_loss, floats(3, 4), has_fallback=True),
     "read by the model": lambda: Case(spread(Functional()), sum_loss, floats(2, 4), has_fallback=True),
     "resnet18": resnet18,
     "resnet18 lora": resnet18_lora,
     "vit": vit,
     "vit lora": vit_lora,
+    "huggingface vit": huggingface_vit,
     "whisper": whisper,
     "whisper lora": whisper_lora,
 }

@@ -1,6 +1,7 @@
 """The Gramian solver against the oracle: architectures, precisions, chunks, orders, scales."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -16,11 +17,19 @@ from tests.engine.architectures import CASES, classifier_loss, floats, images, s
 # Said by torch and by transformers of themselves on the models of these tests.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op:UserWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 
-# ‖g_u⊥ − oracle‖ ≤ C·eps·κ² ‖g_u‖; docs/engine.md states the constant.
-C = 16
+# ‖g_u⊥ − oracle‖ ≤ C·eps·κ² ‖g_u‖ beyond the κ up to which a flat bar holds; docs/engine.md states all of them.
+C = 2
+FLAT = {torch.float64: (1e-10, 1e3), torch.float32: (1e-5, 30)}
+
+
+def bar(condition, dtype=torch.float64):
+    """Largest relative error at a condition number of the unit rows."""
+    flat, largest = FLAT[dtype]
+    return flat if condition <= largest else C * torch.finfo(dtype).eps * condition**2
 
 
 def flat_grad(model):
@@ -61,9 +70,8 @@ def test_every_architecture_against_the_oracle(name):
     reference = {"entry": "function", "solver": "materialize"}
     for scope in ("global", "tensor"):
         expected, oracle = run(case.model, case.loss_fn, forget, retain, scope=scope, alpha=0.3, **reference)
-        bound = max(1e-10, C * 2.3e-16 * oracle.condition_number**2)
         got, diagnostics = run(case.model, case.loss_fn, forget, retain, scope=scope, alpha=0.3)
-        assert_same(got, expected, bound)
+        assert_same(got, expected, bar(oracle.condition_number))
         assert bool(diagnostics.fallbacks) == case.has_fallback
         assert diagnostics.rank == oracle.rank
         assert diagnostics.forget_norm == pytest.approx(oracle.forget_norm, rel=1e-9)
@@ -88,7 +96,7 @@ def test_chunks_do_not_change_the_answer(name):
     oracle, _ = run(
         case.model, case.loss_fn, forget, retain, alpha=0.0, entry="function", solver="materialize"
     )
-    assert_same(got, oracle, max(1e-10, C * 2.3e-16 * diagnostics.condition_number**2))
+    assert_same(got, oracle, bar(diagnostics.condition_number))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_one_pass_two_passes_and_micro_batches_agree(name, scope):
     forget, retain = case.batch(3), case.batch(5)
     options = {"alpha": 0.3, "scope": scope}
     expected, diagnostics = run(case.model, case.loss_fn, forget, retain, **options)
-    bound = max(1e-10, C * 2.3e-16 * diagnostics.condition_number**2)
+    bound = bar(diagnostics.condition_number)
     if name != "whisper lora":
         assert_same(
             run(case.model, case.loss_fn, forget, retain, entry="one pass", **options)[0], expected, bound
@@ -143,31 +151,64 @@ def networks(draw):
         batch = floats(3)
     else:
         model, batch = nn.Sequential(nn.Linear(3, 1)), floats(3)
-    distinct, copies = draw(st.integers(1, 6)), draw(st.integers(1, 3))
-    (retain,) = batch(distinct)
-    order = torch.randperm(distinct * copies)
-    zeros = draw(st.integers(0, 2))
+    distinct, copies, zeros = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
     k = distinct * copies + zeros
-    largest = draw(st.floats(0, 8))
-    scale = 10 ** (largest * (2 * torch.rand(k, dtype=torch.float64) - 1))
-    scale[distinct * copies :] = 0
-    retain = torch.cat([retain.repeat(copies, *[1] * (retain.dim() - 1))[order], batch(zeros)[0]])
-    return spread(model), batch(draw(st.integers(1, 3))), (retain,), scale
+    (retain,) = batch(distinct)
+    retain = torch.cat([retain.repeat(copies, *[1] * (retain.dim() - 1)), batch(zeros)[0]])
+    exponent = 2 * torch.rand(k, dtype=torch.float64) - 1
+    exponent[distinct * copies :] = -math.inf
+    return spread(model), batch(draw(st.integers(1, 3))), (retain,), exponent
+
+
+def against_the_oracle(network, order, largest, reduction, dtype, **chunks):
+    """The flat bar, where κ is below its limit.
+
+    The oracle takes the losses as they are, with gradients of the same dtype; the engine in another order,
+    scaled by up to 10^±largest, and with reduction "mean" divided by their number.
+    """
+    model, forget, (retain,), exponent = network
+    kept = exponent > -math.inf
+    order = torch.tensor(order(len(retain)))
+    options = {"alpha": 0.0}
+    # The cut-off is kept away from the spectrum: a duplicate is at the rounding, everything else above 1/κ.
+    _, oracle = run(
+        model, sum_loss, forget, (retain,), solver="materialize", rtol=1e-6, scale=kept.double(), **options
+    )
+    flat, condition = FLAT[dtype]
+    if oracle.condition_number > condition:
+        return
+    model, forget, retain = copy.deepcopy(model).to(dtype), (forget[0].to(dtype),), retain.to(dtype)
+    expected, _ = run(
+        model, sum_loss, forget, (retain,), solver="materialize", scale=kept.to(dtype), **options
+    )
+    losses, parts = sum_loss, 1
+    if reduction == "mean":
+        losses, parts = lambda *arguments: sum_loss(*arguments) / len(arguments[1][0]), len(forget[0])
+    scale = torch.where(kept, 10 ** (largest * exponent.where(kept, 0)), 0).to(dtype)
+    got, diagnostics = run(
+        model, losses, forget, (retain[order],), noise_floor=0.0, scale=scale[order], **chunks, **options
+    )
+    assert diagnostics.rank == oracle.rank
+    assert diagnostics.dropped_rows == oracle.dropped_rows
+    assert (got * parts - expected).norm() <= flat * oracle.forget_norm
+
+
+ORDERS = st.randoms(use_true_random=False).map(
+    lambda random: lambda count: random.sample(range(count), count)
+)
+REDUCTIONS = st.sampled_from(["none", "mean"])
 
 
 @settings(deadline=None, max_examples=60)
-@given(network=networks(), chunk_bytes=st.sampled_from([1, 500, 2**25]))
-def test_ranks_scales_and_chunks(network, chunk_bytes):
-    model, forget, retain, scale = network
-    options = {"alpha": 0.0, "scale": scale}
-    # The cut-off of both is kept away from the spectrum: a duplicate is at 1e-16, everything else above 1e-3.
-    expected, oracle = run(model, sum_loss, forget, retain, solver="materialize", rtol=1e-6, **options)
-    if oracle.condition_number > 1e3:
-        return
-    got, diagnostics = run(model, sum_loss, forget, retain, rtol=1e-6, chunk_bytes=chunk_bytes, **options)
-    assert diagnostics.rank == oracle.rank
-    assert diagnostics.dropped_rows == oracle.dropped_rows
-    assert (got - expected).norm() <= 1e-10 * oracle.forget_norm
+@given(networks(), ORDERS, st.floats(0, 8), REDUCTIONS, st.sampled_from([1, 500, 2**25]))
+def test_ranks_scales_orders_reductions_and_chunks(network, order, largest, reduction, chunk_bytes):
+    against_the_oracle(network, order, largest, reduction, torch.float64, chunk_bytes=chunk_bytes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(networks(), ORDERS, st.floats(0, 4), REDUCTIONS)
+def test_ranks_scales_orders_and_reductions_in_float32(network, order, largest, reduction):
+    against_the_oracle(network, order, largest, reduction, torch.float32)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
@@ -195,25 +236,29 @@ def test_error_grows_with_the_square_of_the_condition_number_and_refinement_repa
     """Nearly equal samples: κ is set by their distance."""
     model = spread(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)))
     (base,), forget = floats(6)(3), floats(6)(4)
-    for distance in (1e-1, 1e-2, 1e-3, 1e-4):
+    refinements = []
+    for distance in (3e-1, 1e-1, 1e-2, 1e-3, 1e-4):
         retain = (torch.cat([base, base + distance * torch.randn_like(base)]),)
         expected, oracle = run(model, sum_loss, forget, retain, alpha=0.0, solver="materialize")
         got, diagnostics = run(model, sum_loss, forget, retain, alpha=0.0)
         error = (got - expected).norm() / oracle.forget_norm
-        assert error <= max(1e-10, C * 2.3e-16 * oracle.condition_number**2)
+        assert error <= bar(oracle.condition_number)
         assert diagnostics.rank == oracle.rank == 6
-        if distance < 1e-2:
-            continue
-        # In float32 the same samples are beyond the bar of 1e-5, and one step of refinement pays.
+        if oracle.condition_number > 1 / default_rtol(torch.float32):
+            continue  # there the cut-off of float32 drops a direction
+        # In float32 samples beyond κ = 30 make one step of refinement pay.
         single = copy.deepcopy(model).float()
         got, diagnostics = run(
             single, sum_loss, (forget[0].float(),), (retain[0].float(),), alpha=0.0, full_diagnostics=True
         )
+        assert diagnostics.rank == 6
         assert diagnostics.refinements == (1.2e-7 * oracle.condition_number**2 > 1e-4)
+        refinements.append(diagnostics.refinements)
         assert diagnostics.max_cosine_measured
         assert diagnostics.max_cosine <= C * 1.2e-7 * oracle.condition_number
         error = (got - expected).norm() / oracle.forget_norm
-        assert error <= max(1e-5, C * 1.2e-7 * oracle.condition_number**2)
+        assert error <= bar(oracle.condition_number, torch.float32)
+    assert set(refinements) == {0, 1}
 
 
 def test_full_diagnostics_are_those_of_the_oracle():
@@ -250,6 +295,18 @@ def test_rtol_is_the_cut_off_of_the_oracle():
     assert default_rtol(torch.float32) == pytest.approx(8 * 2**-11.5)
 
 
+@pytest.mark.parametrize("rtol", [0.0, 1e-12, 1e-9])
+def test_duplicates_under_a_cut_off_that_no_gramian_can_resolve(rtol):
+    """Eigenvalues of a Gramian below eps are noise, so that the cut-off stays above √eps whatever is asked."""
+    model = spread(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)))
+    (base,), forget = floats(4)(4), floats(4)(3)
+    expected, _ = run(model, sum_loss, forget, (base,), alpha=0.0, solver="materialize")
+    retain = (base[[0, 0, 1, 1, 2, 3, 2, 0]],)
+    got, diagnostics = run(model, sum_loss, forget, retain, alpha=0.0, rtol=rtol)
+    assert (diagnostics.rank, diagnostics.dropped_directions) == (4, 4)
+    assert_same(got, expected, 1e-12)
+
+
 def test_losses_of_both_reductions():
     case = CASES["resnet18"]()
     (x_u, y_u), retain = case.batch(3), case.batch(4)
@@ -272,9 +329,7 @@ def test_float32_on_architectures(name):
     single = copy.deepcopy(case.model).float()
     batches = [tuple(t.float() if t.is_floating_point() else t for t in batch) for batch in (forget, retain)]
     got, _ = run(single, case.loss_fn, *batches, alpha=0.0)
-    # The gradients of float32 attention are themselves further off than 1e-5: the oracle on them says how
-    # far.
+    assert_same(got, expected, 1e-5)
+    # Most of the error is in the float32 gradients (LoRA on attention): the oracle on these is nearer.
     rounded, _ = run(single, case.loss_fn, *batches, alpha=0.0, solver="materialize")
-    own = float((rounded - expected).norm() / expected.norm())
-    assert_same(got, expected, max(1e-5, 2 * own))
-    assert own <= 1e-5 or name == "whisper lora"
+    assert_same(got, rounded, 3e-6)

@@ -44,6 +44,18 @@ def test_cg_against_the_oracle_at_full_rank(name, micro_batch):
     assert diagnostics.backward_samples == 3 + 5 * (diagnostics.refinements + 1)
 
 
+def test_one_mean_row_needs_no_iteration():
+    case = CASES["in place"]()
+    forget, retain = case.batch(3), case.batch(5)
+    options = {"alpha": 0.3, "retain": "mean"}
+    expected, oracle = run(case.model, case.loss_fn, forget, retain, solver="materialize", **options)
+    got, diagnostics = run(case.model, case.loss_fn, forget, retain, 2, solver="cg", **options)
+    assert (got - expected).norm() <= 1e-12 * expected.norm()
+    assert (diagnostics.solver, diagnostics.refinements, diagnostics.rank) == ("cg", 0, oracle.rank)
+    # Both batches once, and four samples of each to see that the losses do not mix.
+    assert (diagnostics.forward_samples, diagnostics.backward_samples) == (8 + 8, 8)
+
+
 def test_cg_when_all_of_the_gradient_is_removed():
     model = spread(nn.Sequential(nn.Linear(3, 1)))
     _, diagnostics = run(model, sum_loss, floats(3)(2), floats(3)(4), alpha=0.0, solver="cg")

@@ -1,5 +1,7 @@
 """Devices without float64 (MPS): the same answer, to float32; told by pretending that the CPU has none."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -50,3 +52,17 @@ def test_sums_in_float32_give_the_same_direction(scope: str, monkeypatch: pytest
     assert calls
     assert (found - expected).norm() <= 1e-4 * expected.norm()
     assert norm == pytest.approx(expected_norm, rel=1e-4)
+
+
+def test_tf32_counts_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten bits of mantissa: told by the settings alone, for a tensor that says it is on CUDA."""
+    tensor = SimpleNamespace(dtype=torch.float32, is_cuda=True)
+    full, half = (SimpleNamespace(fp32_precision=value) for value in ("ieee", "tf32"))
+    for conv, matmul, eps in ((full, full, 2.0**-23), (half, full, 2.0**-10), (full, half, 2.0**-10)):
+        settings = SimpleNamespace(cudnn=SimpleNamespace(conv=conv), cuda=SimpleNamespace(matmul=matmul))
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "backends", settings)
+            assert precision.gradient_eps(tensor) == eps
+            assert precision.gradient_eps(torch.ones(1)) == 2.0**-23
+    # The settings of this torch can be read.
+    assert precision.gradient_eps(tensor) in (2.0**-23, 2.0**-10)

@@ -9,6 +9,7 @@ from orthograd.engine.projection import GramianSolver, default_noise_floor, defa
 
 RTOL = default_rtol(torch.float64)
 FLOOR = default_noise_floor(torch.float64)
+EPS = torch.finfo(torch.float64).eps
 
 
 def via_rows(rows, vector):
@@ -16,7 +17,7 @@ def via_rows(rows, vector):
 
 
 def via_gramian(rows, vector):
-    solver = GramianSolver(rows @ rows.T, RTOL, FLOOR)
+    solver = GramianSolver(rows @ rows.T, RTOL, FLOOR, EPS)
     return vector - solver.solve(rows @ vector) @ rows, solver.spectrum
 
 
@@ -49,8 +50,7 @@ def test_theorems_of_an_orthogonal_projection(project, system):
     condition = unit_condition(rows, rank)
     if condition > 1e3:
         return
-    # Forming the Gramian squares the condition number: eps·κ² ≤ 2e-10 here.
-    bound = 1e-9
+    bound = 1e-10
     residual, spectrum = project(rows, vector)
     assert spectrum.rank == rank
     assert spectrum.condition_number == pytest.approx(condition, rel=1e-6)
@@ -79,7 +79,7 @@ def test_scale_sign_and_order_of_the_rows_do_not_matter(project, system, seed, l
     residual, _ = project(rows, vector)
     other, spectrum = project((rows * scale * sign)[order], vector)
     assert spectrum.rank == rank
-    assert (other - residual).norm() <= 1e-9 * vector.norm()
+    assert (other - residual).norm() <= 1e-10 * vector.norm()
 
 
 @pytest.mark.parametrize("project", [via_rows, via_gramian])
@@ -128,3 +128,15 @@ def test_rtol_acts_on_singular_values_of_unit_rows(project):
         )
         _, spectrum = project(rows, torch.ones(2, dtype=torch.float64))
         assert spectrum.rank == rank
+
+
+def test_the_gramian_route_does_not_form_an_inverse():
+    """With V Λ⁻¹ Vᵀ as one matrix the error in g_u⊥ is eps·κ²; with the factors one after the other it is not
+    where the vector has a small part in the weak directions."""
+    rows, _ = matrix(6, 6, 20, 0)
+    rows[3:] = rows[:3] + 1e-5 * rows[3:]
+    vector = rows[:3].sum(0)
+    residual, spectrum = via_gramian(rows, vector)
+    assert spectrum.rank == 6
+    assert spectrum.condition_number > 1e5
+    assert residual.norm() <= 1e-9 * vector.norm()

@@ -278,18 +278,123 @@ def test_part_of_a_batch_is_answered_by_one_pass_for_each_loss():
     assert torch.allclose(*gradients, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["positions", "attention", "vit"])
-def test_as_many_positions_as_samples(name):
-    case = CASES[name]()
-    positions = {"positions": 7, "attention": 3, "vit": 5}[name]
-    forget, retain = case.batch(3), case.batch(positions)
+COINCIDENCES = {
+    "positions": 7,
+    "attention": 3,
+    "vit": 5,
+    "masked attention": 3,
+    "recurrent states": 2,
+    "numbered positions": 5,
+    "sequence first": 6,
+    "prototypes": 5,
+}
+
+
+@pytest.mark.parametrize("scope", ["global", "tensor"])
+@pytest.mark.parametrize("name", COINCIDENCES)
+def test_as_many_positions_layers_or_classes_as_samples(name, scope):
+    case, samples = CASES[name](), COINCIDENCES[name]
+    forget, retain = case.batch(3), case.batch(samples)
     gradients = []
     for solver in ("gramian", "materialize"):
         case.model.zero_grad()
-        with orthograd.OrthoGrad(case.model, solver=solver) as og:
+        with orthograd.OrthoGrad(case.model, solver=solver, scope=scope) as og:
             og.backward_from(case.loss_fn, forget, retain)
         gradients.append(flat_grad(case.model))
     assert (gradients[0] - gradients[1]).norm() <= 1e-10 * gradients[1].norm()
+
+
+@pytest.mark.parametrize("micro_batch", [4, 5, 6])
+def test_as_many_positions_as_samples_of_some_micro_batches(micro_batch):
+    case = CASES["numbered positions"]()
+    forget, retain = case.batch(3), case.batch(9)
+    gradients = []
+    for options in ({}, {"solver": "materialize"}):
+        case.model.zero_grad()
+        with orthograd.OrthoGrad(case.model, **options) as og:
+            og.backward_from(case.loss_fn, forget, retain, micro_batch)
+        gradients.append(flat_grad(case.model))
+    assert (gradients[0] - gradients[1]).norm() <= 1e-10 * gradients[1].norm()
+
+
+def test_with_losses_alone_such_a_coincidence_cannot_be_told_from_mixing():
+    case = CASES["numbered positions"]()
+    with orthograd.OrthoGrad(case.model) as og:
+        losses = case.loss_fn(case.model, case.batch(3)), case.loss_fn(case.model, case.batch(5))
+        with pytest.raises(ValueError, match=r"found at layer 'position'.*call backward_from"):
+            og.backward(*losses)
+
+        def mixing(model, batch):
+            found = case.loss_fn(model, batch)
+            return found * found.mean()
+
+        with pytest.raises(ValueError, match="beside another one: the losses mix samples"):
+            og.backward_from(mixing, case.batch(3), case.batch(5))
+    assert all(p.grad is None for p in case.model.parameters())
+
+
+@pytest.mark.parametrize("retain_first", [True, False])
+@pytest.mark.parametrize("zeros", [slice(0, 3), slice(2, 5), slice(0, 5)])
+def test_zero_gradients_in_one_common_pass(retain_first, zeros):
+    """Rows of zeros must not hide in which order the two parts are."""
+    model, forget, retain = convnet(), BATCH(3), BATCH(5)
+    factor = torch.ones(5, dtype=torch.float64)
+    factor[zeros] = 0
+    with orthograd.OrthoGrad(model, alpha=0.3) as og:
+        og.backward(classifier_loss(model, forget), classifier_loss(model, retain) * factor)
+        expected = flat_grad(model)
+        model.zero_grad()
+        parts = (retain, forget) if retain_first else (forget, retain)
+        losses = classifier_loss(model, tuple(map(torch.cat, zip(*parts, strict=True))))
+        first, second = losses.split([5, 3] if retain_first else [3, 5])
+        og.backward(*((second, first * factor) if retain_first else (first, second * factor)))
+    assert torch.allclose(flat_grad(model), expected, rtol=0, atol=1e-13)
+
+
+def test_a_hook_on_a_parameter_acts_on_the_rows():
+    """A mask on the gradient, as for pruned weights: the projection is that of the masked gradients."""
+    gradients = []
+    batches = BATCH(3), BATCH(4)
+    for solver in ("gramian", "materialize"):
+        torch.manual_seed(1)
+        model = convnet()
+        mask = torch.rand_like(model[0].weight) > 0.5
+        model[0].weight.register_hook(lambda gradient, mask=mask: gradient * mask)
+        with orthograd.OrthoGrad(model, solver=solver) as og:
+            diagnostics = og.backward(*(classifier_loss(model, batch) for batch in batches))
+        gradients.append(flat_grad(model))
+        assert not model[0].weight.grad[~mask].any()
+        assert solver == "materialize" or diagnostics.fallbacks == ("0.weight",)
+    assert torch.allclose(*gradients, rtol=0, atol=1e-12)
+
+
+def test_sparse_embeddings_are_refused():
+    model = spread(nn.Sequential(nn.Embedding(7, 4, sparse=True), nn.Linear(4, 2)))
+    with orthograd.OrthoGrad(model) as og, pytest.raises(ValueError, match="sparse=False"):
+        og.backward_from(sum_loss, (torch.arange(3),), (torch.arange(4),))
+
+
+def test_buffers_change_in_the_users_forward_passes_only():
+    case = CASES["changing buffer"]()
+    with orthograd.OrthoGrad(case.model) as og:
+        og.backward(case.loss_fn(case.model, case.batch(3)), case.loss_fn(case.model, case.batch(4)))
+    assert float(case.model.calls) == 2
+
+
+def test_samples_that_go_through_the_model_are_counted():
+    """Collecting and weighted pass; a module that runs again; one backward pass of k samples for each
+    loss."""
+    m, k = 3, 4
+    for name, forward, backward in (
+        ("in place", 0, m + 2 * k),
+        ("unknown layer", k, m + 3 * k),
+        ("tied by function", k, m + 3 * k),
+        ("attention, mask by head", k, m + 3 * k + k * k),
+    ):
+        case = CASES[name]()
+        with orthograd.OrthoGrad(case.model, alpha=0.0) as og:
+            diagnostics = og.backward(*(case.loss_fn(case.model, case.batch(n)) for n in (m, k)))
+        assert (diagnostics.forward_samples, diagnostics.backward_samples) == (forward, backward), name
 
 
 def test_gradients_that_are_not_finite_are_refused():
