@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # heldout: images that no model was trained on, distributed like the forget set.
 DataName = Literal["forget", "retain", "heldout"]
 ScenarioKind = Literal["random", "class"]
+
+# What goes through a model at once where a sum over a whole set is made: bounds memory, changes no result.
+CHUNK_SAMPLES = 64
+CHUNK_BYTES = 2**28
 
 
 class Params(BaseModel):
@@ -118,7 +123,15 @@ class DataView:
         return self[name].batches(size, self.generator(name))
 
     def steps(self, name: DataName, size: int) -> int:
-        """Batches in a pass over a set."""
+        """Batches in a pass over a set.
+
+        Raises:
+            ValueError: there is none, because the set has fewer than `size` samples.
+        """
+        if size > len(self[name]):
+            raise ValueError(
+                f"a batch of {size} from {len(self[name])} {name} samples: lower the batch size in the config"
+            )
         return len(self[name]) // size
 
     def generator(self, *purpose: str) -> torch.Generator:
@@ -170,3 +183,104 @@ class Method:
 def limit(passes: int | None, steps_in_pass: int) -> int | None:
     """Steps after which a method ends by itself; None: the stopping rule ends it."""
     return None if passes is None else passes * steps_in_pass
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that no gradient reaches: the teacher of a method that has one."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def divergence(logits: torch.Tensor, reference: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """T² KL(softmax(reference / T) ‖ softmax(logits / T)) in nats, the mean over the samples.
+
+    T² makes the gradient's size independent of the temperature (Hinton et al. 2015).
+
+    Args:
+        logits: (n, classes), which the gradient reaches.
+        reference: (n, classes).
+        temperature: T > 0.
+    """
+    from torch.nn import functional as F
+
+    return temperature**2 * F.kl_div(
+        F.log_softmax(logits / temperature, dim=1),
+        F.log_softmax(reference / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def class_count(model: nn.Module, samples: Samples) -> int:
+    """The number of classes that a model tells apart; sends one sample forward."""
+    import torch
+
+    with torch.no_grad():
+        return int(model(samples.images[:1]).shape[1])
+
+
+def wrong_labels(samples: Samples, classes: int, generator: torch.Generator) -> Samples:
+    """The same images, each with a label drawn uniformly from all classes but its own."""
+    import torch
+
+    shift = torch.randint(1, classes, (len(samples),), generator=generator).to(samples.labels.device)
+    return Samples(samples.images, (samples.labels + shift) % classes)
+
+
+def mean_gradient(model: nn.Module, samples: Samples) -> list[torch.Tensor]:
+    """Gradient of the mean cross-entropy of a whole set for each of `trainable(model)`.
+
+    Every sample passes forward and backward once.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    parameters = trainable(model)
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for images, labels in zip(
+        samples.images.split(CHUNK_SAMPLES), samples.labels.split(CHUNK_SAMPLES), strict=True
+    ):
+        loss = F.cross_entropy(model(images), labels, reduction="sum") / len(samples)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        for part, gradient in zip(total, gradients, strict=True):
+            part += gradient
+    return total
+
+
+def squared_gradients(
+    model: nn.Module, samples: Samples, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> list[torch.Tensor]:
+    """Mean over a set of the squared gradient of each sample's own loss: the diagonal of an empirical Fisher matrix.
+
+    The gradients are squared sample by sample; the square of a batch's mean gradient would depend on the batch.
+    Every sample passes forward and backward once.
+
+    Args:
+        model: in evaluation mode.
+        samples: at least one.
+        loss: maps logits (1, classes) and labels (1,) to a scalar.
+
+    Returns:
+        One tensor in float64 for each of `trainable(model)`, in its shape.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from orthograd.engine.precision import exact
+
+    values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def sample_loss(
+        values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
+    ) -> torch.Tensor:
+        return loss(torch.func.functional_call(model, values, (image[None],)), label[None])
+
+    rows = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))
+    row_bytes = sum(value.numel() * value.element_size() for value in values.values())
+    size = max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // row_bytes))
+    total = [torch.zeros_like(exact(value)) for value in values.values()]
+    # The fused attention kernels have no batching rule; the plain formula has.
+    with sdpa_kernel(SDPBackend.MATH):
+        for images, labels in zip(samples.images.split(size), samples.labels.split(size), strict=True):
+            for part, gradients in zip(total, rows(values, images, labels).values(), strict=True):
+                part += exact(gradients).square().sum(dim=0)
+    return [part / len(samples) for part in total]

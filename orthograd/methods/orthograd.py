@@ -40,24 +40,25 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
         return F.cross_entropy(model(images), labels, reduction="none")
 
     optimizer = params.optimizer(model)
-    engine = OrthoGrad(model, alpha=params.alpha, rtol=params.rtol)
     forget = data.batches("forget", params.forget_batch)
     retain = data.batches("retain", params.retain_batch)
-    for forget_batch, retain_batch in islice(
-        zip(forget, retain, strict=True), base.limit(params.passes, data.steps("forget", params.forget_batch))
-    ):
-        optimizer.zero_grad()
-        diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
-        optimizer.step()
-        yield base.Step(
-            diagnostics.forward_samples,
-            diagnostics.backward_samples,
-            {
-                name: float(value)
-                for name in ("rank", "dropped_rows", "removed_fraction", "max_cosine", "condition_number")
-                if (value := getattr(diagnostics, name)) is not None
-            },
-        )
+    with OrthoGrad(model, alpha=params.alpha, rtol=params.rtol) as engine:
+        for forget_batch, retain_batch in islice(
+            zip(forget, retain, strict=True),
+            base.limit(params.passes, data.steps("forget", params.forget_batch)),
+        ):
+            optimizer.zero_grad()
+            diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
+            optimizer.step()
+            yield base.Step(
+                diagnostics.forward_samples,
+                diagnostics.backward_samples,
+                {
+                    name: float(value)
+                    for name in ("rank", "dropped_rows", "removed_fraction", "max_cosine", "condition_number")
+                    if (value := getattr(diagnostics, name)) is not None
+                },
+            )
 
 
 METHOD = base.Method(
