@@ -53,7 +53,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             of_all = (counts[0] * of_forget + counts[1] * of_retain) / sum(counts)
             factors = factor(of_forget, of_all, params.alpha, params.dampening)
             chosen += int((factors < 1).sum())
-            parameter.mul_(factors.to(parameter))
+            parameter.mul_(factors)
     yield base.Step(sum(counts), sum(counts), {"shrunk": chosen / sum(p.numel() for p in parameters)})
 
 
