@@ -260,12 +260,10 @@ def squared_gradients(
         loss: maps logits (1, classes) and labels (1,) to a scalar.
 
     Returns:
-        One tensor in float64 for each of `trainable(model)`, in its shape.
+        One tensor for each of `trainable(model)`, in its shape and dtype.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    from orthograd.engine.precision import exact
 
     values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
@@ -277,10 +275,10 @@ def squared_gradients(
     rows = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))
     row_bytes = sum(value.numel() * value.element_size() for value in values.values())
     size = max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // row_bytes))
-    total = [torch.zeros_like(exact(value)) for value in values.values()]
+    total = [torch.zeros_like(value) for value in values.values()]
     # The fused attention kernels have no batching rule; the plain formula has.
     with sdpa_kernel(SDPBackend.MATH):
         for images, labels in zip(samples.images.split(size), samples.labels.split(size), strict=True):
             for part, gradients in zip(total, rows(values, images, labels).values(), strict=True):
-                part += exact(gradients).square().sum(dim=0)
+                part += gradients.square().sum(dim=0)
     return [part / len(samples) for part in total]

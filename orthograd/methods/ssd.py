@@ -29,9 +29,8 @@ def factor(forget: torch.Tensor, everything: torch.Tensor, alpha: float, dampeni
         everything: F_D >= 0, of the same shape.
     """
     chosen = forget > alpha * everything
-    # Where nothing is chosen F_f may be 0; what is divided there is not used.
-    ratio = dampening * everything / forget.where(chosen, 1)
-    return ratio.clamp(max=1).where(chosen, 1)
+    # 0 / 0, where nothing depends on a weight, is not chosen.
+    return (dampening * everything / forget).clamp(max=1).where(chosen, 1)
 
 
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
@@ -54,7 +53,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             of_all = (counts[0] * of_forget + counts[1] * of_retain) / sum(counts)
             factors = factor(of_forget, of_all, params.alpha, params.dampening)
             chosen += int((factors < 1).sum())
-            parameter.mul_(factors.to(parameter))
+            parameter.mul_(factors)
     yield base.Step(sum(counts), sum(counts), {"shrunk": chosen / sum(p.numel() for p in parameters)})
 
 
