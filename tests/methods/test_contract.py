@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 from cases import CASES
-from problem import ARCHITECTURES, NAMES, PIXELS, data, draw, flat, original
+from problem import ARCHITECTURES, CLASSES, NAMES, PIXELS, data, draw, flat, original
 from torch import nn
 
 from orthograd import methods
@@ -44,8 +44,8 @@ def _result(name: str, **arguments: object) -> tuple[torch.Tensor, list[Step]]:
 
 
 def _disturbed(samples: Samples) -> Samples:
-    """Other images and, where there are several, other labels."""
-    return Samples(-samples.images.roll(1, dims=0), samples.labels.roll(1))
+    """Other images and other labels, of another class also where there is one only."""
+    return Samples(-samples.images.roll(1, dims=0), (samples.labels + 1) % CLASSES)
 
 
 def _state(model: nn.Module) -> object:
