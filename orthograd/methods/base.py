@@ -123,7 +123,15 @@ class DataView:
         return self[name].batches(size, self.generator(name))
 
     def steps(self, name: DataName, size: int) -> int:
-        """Batches in a pass over a set."""
+        """Batches in a pass over a set.
+
+        Raises:
+            ValueError: there is none, because the set has fewer than `size` samples.
+        """
+        if size > len(self[name]):
+            raise ValueError(
+                f"a batch of {size} from {len(self[name])} {name} samples: lower the batch size in the config"
+            )
         return len(self[name]) // size
 
     def generator(self, *purpose: str) -> torch.Generator:

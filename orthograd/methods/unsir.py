@@ -80,13 +80,14 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
         torch.cat([labels.repeat(copies), retain.labels]),
     )
     prepared = params.noise_images * params.noise_steps
+    repair_steps = params.repair_passes * data.steps("retain", params.retain_batch)
+    impair_steps = params.impair_passes * (len(impair) // params.retain_batch)
     rounds = (
-        (impair, params.impair_passes, params.impair_learning_rate, "impair"),
-        (retain, params.repair_passes, params.repair_learning_rate, "retain"),
+        (impair, impair_steps, params.impair_learning_rate, "impair"),
+        (retain, repair_steps, params.repair_learning_rate, "retain"),
     )
-    for samples, passes, rate, name in rounds:
+    for samples, steps, rate, name in rounds:
         optimizer = torch.optim.Adam(base.trainable(model), lr=rate)
-        steps = passes * (len(samples) // params.retain_batch)
         batches = samples.batches(params.retain_batch, data.generator(name))
         for step, (images, targets) in islice(enumerate(batches), steps):
             optimizer.zero_grad()

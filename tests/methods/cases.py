@@ -36,6 +36,8 @@ ONE = {"batch_size": 4, "passes": 2}
 ONE_CHANGES = {"batch_size": 3, "passes": 1}
 TWO = {"forget_batch": 4, "retain_batch": 3, "passes": 2}
 TWO_CHANGES = {"forget_batch": 3, "retain_batch": 4, "passes": 1}
+SCRUB = SGD | TWO | {"alpha": 0.5, "gamma": 0.9, "temperature": 2.0, "max_rounds": 1}
+SCRUB_CHANGES = SGD_CHANGES | TWO_CHANGES | {"alpha": 0.1, "gamma": 0.5, "temperature": 3.0, "max_rounds": 2}
 
 CASES: dict[str, Case] = {
     "ft": Case(SGD | ONE, SGD_CHANGES | ONE_CHANGES, steps=6, forward=24, backward=24),
@@ -55,6 +57,67 @@ CASES: dict[str, Case] = {
         steps=6,
         forward=42,
         backward=60,
+    ),
+    # Two rounds of 4 retain steps, the first after 3 forget steps; every sample goes through the original too.
+    "scrub": Case(SCRUB, SCRUB_CHANGES, steps=11, forward=72, backward=36),
+    # Its ascent destroys the net in the second round and the descents repair it until the fourth, so that the rounds
+    # have different errors. Each of six ends with the error of 12 forget images, the run with that of the held-out.
+    "scrub_r": Case(
+        SCRUB
+        | {"learning_rate": 0.2, "weight_decay": 0.1, "alpha": 0.0, "gamma": 1.0, "temperature": 1.0}
+        | {"max_rounds": 2, "retain_batch": 4, "passes": 6},
+        SCRUB_CHANGES | {"max_rounds": 1, "retain_batch": 3},
+        steps=25,
+        forward=276,
+        backward=96,
+    ),
+    # Every sample goes through a teacher too.
+    "bad_teacher": Case(
+        ADAM | TWO | {"temperature": 2.0},
+        ADAM_CHANGES | TWO_CHANGES | {"temperature": 1.0},
+        steps=6,
+        forward=84,
+        backward=42,
+    ),
+    # One image tells how many classes there are.
+    "random_label": Case(
+        SGD | TWO | {"alpha": 1.0},
+        SGD_CHANGES | TWO_CHANGES | {"alpha": 0.5},
+        steps=6,
+        forward=43,
+        backward=42,
+    ),
+    # The same, after one pass over the 12 forget images for the mask.
+    "salun": Case(
+        SGD | TWO | {"alpha": 1.0, "fraction": 0.5},
+        SGD_CHANGES | TWO_CHANGES | {"alpha": 0.5, "fraction": 0.6},
+        steps=6,
+        forward=55,
+        backward=54,
+    ),
+    # One pass over both sets.
+    "ssd": Case(
+        {"alpha": 1.2, "dampening": 0.5},
+        {"alpha": 1.5, "dampening": 0.8},
+        steps=1,
+        forward=24,
+        backward=24,
+        draws=False,
+    ),
+    # One pass over both sets for the centroids and the targets.
+    "duck": Case(
+        ADAM | TWO | {"lambda_forget": 1.0, "lambda_retain": 1.4, "temperature": 2.0},
+        ADAM_CHANGES | TWO_CHANGES | {"lambda_forget": 0.5, "lambda_retain": 1.0, "temperature": 1.0},
+        steps=6,
+        forward=66,
+        backward=42,
+    ),
+    "l1_sparse": Case(
+        SGD | ONE | {"alpha": 0.01},
+        SGD_CHANGES | ONE_CHANGES | {"alpha": 0.02},
+        steps=6,
+        forward=24,
+        backward=24,
     ),
     # The retain samples pass backward three times: for the Gramians, with their weights, and for the certificate.
     "orthograd_tensor": Case(

@@ -2,13 +2,15 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from orthograd import methods
 from orthograd.data.samples import PixelScale, Samples
-from orthograd.methods.base import DataName, ScenarioKind
+from orthograd.methods.base import DataName, DataView, ScenarioKind, Updates
 
 CLASSES = 3
 PIXELS = PixelScale(mean=(0.5,), std=(0.25,))
@@ -45,7 +47,7 @@ class Conv(nn.Sequential):
             nn.MaxPool2d(4),
             nn.Flatten(),
             nn.Linear(16, 8),
-            nn.ReLU(),
+            nn.Tanh(),
             nn.Linear(8, CLASSES),
         )
 
@@ -99,6 +101,15 @@ def _trained(architecture: str) -> nn.Module:
 def original(architecture: str = "conv") -> nn.Module:
     """A fresh copy of the net that learned forget and retain set of the random scenario, in evaluation mode."""
     return copy.deepcopy(_trained(architecture))
+
+
+def start(
+    name: str, model: nn.Module, sets: dict[DataName, Samples], params: Mapping[str, object], seed: int = 0
+) -> Updates:
+    """The updates of a method on some data."""
+    method = methods.load(name)
+    view = DataView(sets, method.reads, seed=seed, pixels=PIXELS)
+    return method.run(model, view, method.params.model_validate(params))
 
 
 def flat(model: nn.Module) -> torch.Tensor:

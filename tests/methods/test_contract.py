@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 from cases import CASES
-from problem import ARCHITECTURES, CLASSES, NAMES, PIXELS, data, draw, flat, original
+from problem import ARCHITECTURES, CLASSES, NAMES, PIXELS, data, draw, flat, original, start
 from torch import nn
 
 from orthograd import methods
@@ -31,9 +31,7 @@ def _updates(
     sets: dict[DataName, Samples] | None = None,
     **changes: object,
 ) -> Updates:
-    method = methods.load(name)
-    view = DataView(sets or data(_scenario(name)), method.reads, seed=seed, pixels=PIXELS)
-    return method.run(model, view, method.params.model_validate({**CASES[name].params, **changes}))
+    return start(name, model, sets or data(_scenario(name)), {**CASES[name].params, **changes}, seed)
 
 
 def _result(name: str, **arguments: object) -> tuple[torch.Tensor, list[Step]]:
@@ -167,6 +165,15 @@ def test_the_published_default_runs(name: str) -> None:
     steps = list(islice(method.run(model, view, params), 3))
     assert steps
     assert flat(model).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, field) for name in OWN for field in methods.load(name).params.model_fields if "batch" in field],
+)
+def test_a_batch_larger_than_its_set_is_refused(name: str, field: str) -> None:
+    with pytest.raises(ValueError, match=r"a batch of 13 from 12 .*lower the batch size"):
+        _result(name, **{field: 13})
 
 
 def _to_the_end(updates: Updates) -> None:

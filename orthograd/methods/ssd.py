@@ -1,0 +1,73 @@
+"""SSD: shrink once the weights that matter more for the forget set than for the data as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from orthograd.methods import base
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Params(base.Params):
+    alpha: float = Field(
+        gt=0,
+        description="a weight shrinks if its importance for the forget set is over alpha times that for all",
+    )
+    dampening: float = Field(gt=0, description="λ, how little a chosen weight shrinks, a number > 0")
+
+
+def factor(forget: torch.Tensor, everything: torch.Tensor, alpha: float, dampening: float) -> torch.Tensor:
+    """What each weight is multiplied with: min(λ F_D / F_f, 1) where F_f > α F_D, else 1.
+
+    Args:
+        forget: F_f >= 0, the importance for the forget set.
+        everything: F_D >= 0, of the same shape.
+    """
+    chosen = forget > alpha * everything
+    # Where nothing is chosen F_f may be 0; what is divided there is not used.
+    ratio = dampening * everything / forget.where(chosen, 1)
+    return ratio.clamp(max=1).where(chosen, 1)
+
+
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
+    """One update. F is the mean over samples of the squared gradient of each sample's own cross-entropy.
+
+    The published method takes F_D from all training data. Here it is from the forget set and the retain subset, each
+    sample with the same weight, so that F_D >= F_f · n_f / (n_f + n_r): no weight is chosen for an α of
+    (n_f + n_r) / n_f or more.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    parameters = base.trainable(model)
+    sets = data["forget"], data["retain"]
+    forget, retain = (base.squared_gradients(model, samples, F.cross_entropy) for samples in sets)
+    counts = [len(samples) for samples in sets]
+    chosen = 0
+    with torch.no_grad():
+        for parameter, of_forget, of_retain in zip(parameters, forget, retain, strict=True):
+            of_all = (counts[0] * of_forget + counts[1] * of_retain) / sum(counts)
+            factors = factor(of_forget, of_all, params.alpha, params.dampening)
+            chosen += int((factors < 1).sum())
+            parameter.mul_(factors.to(parameter))
+    yield base.Step(sum(counts), sum(counts), {"shrunk": chosen / sum(p.numel() for p in parameters)})
+
+
+METHOD = base.Method(
+    name="ssd",
+    rule="once θ ← θ · min(λ F_D / F_f, 1) where F_f > α F_D, F the mean squared gradient of a sample",
+    source="Foster et al. 2024 (arXiv:2308.07707); F_D from forget set and retain subset in the place of all data",
+    reads=frozenset({"forget", "retain"}),
+    params=Params,
+    published=base.Published(
+        {"alpha": 10.0, "dampening": 1.0},
+        "Foster et al. 2024, where F_D is from all training data. With a retain subset of less than nine times the "
+        "forget set this α chooses no weight",
+    ),
+    run=run,
+)
