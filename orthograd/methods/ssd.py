@@ -29,9 +29,8 @@ def factor(forget: torch.Tensor, everything: torch.Tensor, alpha: float, dampeni
         everything: F_D >= 0, of the same shape.
     """
     chosen = forget > alpha * everything
-    # Where nothing is chosen F_f may be 0; what is divided there is not used.
-    ratio = dampening * everything / forget.where(chosen, 1)
-    return ratio.clamp(max=1).where(chosen, 1)
+    # 0 / 0, where nothing depends on a weight, is not chosen.
+    return (dampening * everything / forget).clamp(max=1).where(chosen, 1)
 
 
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:

@@ -14,6 +14,7 @@ from torch import nn
 from orthograd import methods
 from orthograd.data.samples import Samples
 from orthograd.methods.base import DataName, DataView, ScenarioKind, Step, Updates
+from orthograd.randomness import generator
 
 OWN = sorted(set(methods.names()) - set(methods.entries()))
 SCENARIOS: tuple[ScenarioKind, ...] = ("random", "class")
@@ -223,6 +224,21 @@ def test_an_evaluation_between_the_updates_changes_nothing(name: str) -> None:
     model = original()
     _evaluated(_updates(name, model), model)
     torch.testing.assert_close(flat(model), _result(name)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OWN if "forget_batch" in methods.load(name).params.model_fields]
+)
+def test_the_order_of_the_forget_set_is_the_same_for_all_methods(name: str) -> None:
+    """Runs of one seed are compared in pairs."""
+    model, seen = original(), []
+    hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    next(_updates(name, model, forget_batch=5))
+    hook.remove()
+    images = data(_scenario(name))["forget"].images
+    order = Samples(images, torch.arange(12)).batches(5, generator(0, "unlearn", "forget"))
+    expected = images[next(order)[1]]
+    assert any(torch.equal(batch[:5], expected) for batch in seen)
 
 
 def test_the_sets_have_the_names_that_methods_may_read() -> None:
