@@ -8,6 +8,7 @@ from pydantic import Field
 
 from orthograd.data.samples import Samples
 from orthograd.methods import base
+from orthograd.sample_gradients import squared_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def fisher_diagonal(model: nn.Module, samples: Samples) -> tuple[list[torch.Tens
             return probability.sqrt() * F.cross_entropy(logits, labels)
 
         labelled = Samples(samples.images, torch.full_like(samples.labels, label))
-        part = base.squared_gradients(model, labelled, loss)
+        part = squared_gradients(model, labelled, loss)
         total = [a + b for a, b in zip(total, part, strict=True)] if total else part
     return total, classes
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from orthograd.data.samples import Samples
 from orthograd.methods import base
+from orthograd.sample_gradients import sample_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ def clipped_mean(model: nn.Module, samples: Samples, clip: float) -> tuple[list[
 
     total = [torch.zeros_like(parameter) for parameter in base.trainable(model)]
     shortened = 0
-    for rows in base.sample_gradients(model, samples, F.cross_entropy):
+    for rows in sample_gradients(model, samples, F.cross_entropy):
         norms = torch.stack([part.flatten(1).norm(dim=1) for part in rows]).norm(dim=0)
         scales = clip / norms.clamp(min=clip)
         shortened += int((norms > clip).sum())
