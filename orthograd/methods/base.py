@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,6 @@ ScenarioKind = Literal["random", "class"]
 
 # What goes through a model at once where a sum over a whole set is made: bounds memory, changes no result.
 CHUNK_SAMPLES = 64
-CHUNK_BYTES = 2**28
 
 
 class Params(BaseModel):
@@ -226,6 +225,13 @@ def wrong_labels(samples: Samples, classes: int, generator: torch.Generator) -> 
     return Samples(samples.images, (samples.labels + shift) % classes)
 
 
+def gradients(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Gradient of a scalar for each parameter, zero for one that it does not depend on; frees the graph."""
+    import torch
+
+    return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+
+
 def mean_gradient(model: nn.Module, samples: Samples) -> list[torch.Tensor]:
     """Gradient of the mean cross-entropy of a whole set for each of `trainable(model)`.
 
@@ -240,45 +246,6 @@ def mean_gradient(model: nn.Module, samples: Samples) -> list[torch.Tensor]:
         samples.images.split(CHUNK_SAMPLES), samples.labels.split(CHUNK_SAMPLES), strict=True
     ):
         loss = F.cross_entropy(model(images), labels, reduction="sum") / len(samples)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        for part, gradient in zip(total, gradients, strict=True):
+        for part, gradient in zip(total, gradients(loss, parameters), strict=True):
             part += gradient
     return total
-
-
-def squared_gradients(
-    model: nn.Module, samples: Samples, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> list[torch.Tensor]:
-    """Mean over a set of the squared gradient of each sample's own loss: the diagonal of an empirical Fisher matrix.
-
-    The gradients are squared sample by sample; the square of a batch's mean gradient would depend on the batch.
-    Every sample passes forward and backward once.
-
-    Args:
-        model: in evaluation mode.
-        samples: at least one.
-        loss: maps logits (1, classes) and labels (1,) to a scalar.
-
-    Returns:
-        One tensor for each of `trainable(model)`, in its shape and dtype.
-    """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-    def sample_loss(
-        values: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor
-    ) -> torch.Tensor:
-        return loss(torch.func.functional_call(model, values, (image[None],)), label[None])
-
-    rows = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))
-    row_bytes = sum(value.numel() * value.element_size() for value in values.values())
-    size = max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // row_bytes))
-    total = [torch.zeros_like(value) for value in values.values()]
-    # The fused attention kernels have no batching rule; the plain formula has.
-    with sdpa_kernel(SDPBackend.MATH):
-        for images, labels in zip(samples.images.split(size), samples.labels.split(size), strict=True):
-            for part, gradients in zip(total, rows(values, images, labels).values(), strict=True):
-                part += gradients.square().sum(dim=0)
-    return [part / len(samples) for part in total]

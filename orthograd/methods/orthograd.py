@@ -1,9 +1,14 @@
-"""OrthoGrad: ascent on the forget set along the part of its gradient that no sampled retain gradient sees."""
+"""OrthoGrad: ascent on the forget set along the part of its gradient that no sampled retain gradient sees.
+
+The variants `orthograd_*` differ from it in one thing each and share the loop that is here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -13,45 +18,96 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from orthograd.engine import OrthoGrad
 
-class Params(base.Sgd):
-    alpha: float = Field(ge=0, le=1, description="weight of the mean retain gradient, a number in [0, 1]")
-    forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
-    retain_batch: int = Field(gt=0, description="k, the retain samples whose gradients are projected off")
-    rtol: float = Field(
+Alpha = Annotated[
+    float, Field(ge=0, le=1, description="weight of the mean retain gradient, a number in [0, 1]")
+]
+Rtol = Annotated[
+    float,
+    Field(
         gt=0,
         lt=1,
         description="singular values below rtol times the largest count as zero, a number in (0, 1)",
-    )
+    ),
+]
+
+
+class Common(base.Sgd):
+    """What all variants have."""
+
+    forget_batch: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
+    retain_batch: int = Field(gt=0, description="k, the retain samples whose gradients are projected off")
     passes: int | None = Field(
         gt=0,
         description="passes over the forget set after which the method ends; null: the stopping rule ends it",
     )
 
 
-def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
-    """Descend α·mean(g_r) − (1−α)·g_u⊥, computed by `orthograd.OrthoGrad` (arXiv:2503.02312)."""
+class Params(Common):
+    alpha: Alpha
+    rtol: Rtol
+
+
+@dataclass(frozen=True)
+class RetainBatch:
+    """Retain samples of a step.
+
+    Attributes:
+        images: (k, C, H, W).
+        targets: labels int64 (k,) for the cross-entropy, or probabilities (k, classes) for the divergence from them.
+        forward: samples that passed forward to make the batch.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    forward: int = 0
+
+
+def retain_batches(data: base.DataView, params: Common) -> Iterator[RetainBatch]:
+    """Endless batches with the labels as targets."""
+    for images, labels in data.batches("retain", params.retain_batch):
+        yield RetainBatch(images, labels)
+
+
+def updates(
+    engine: OrthoGrad, data: base.DataView, params: Common, retain: Iterator[RetainBatch]
+) -> base.Updates:
+    """Descend the direction that an engine computes, by SGD; closes the engine at the end.
+
+    Args:
+        engine: of the model; says what is projected off what.
+        data: with a forget set.
+        params: the optimizer, the batch size and the number of passes.
+        retain: retain batches, one a step.
+    """
     from torch.nn import functional as F
 
-    from orthograd.engine import OrthoGrad
-
     def losses(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        images, labels = batch
-        return F.cross_entropy(model(images), labels, reduction="none")
+        images, targets = batch
+        logits = model(images)
+        if not targets.is_floating_point():
+            return F.cross_entropy(logits, targets, reduction="none")
+        # Its gradient in the logits is that of KL(targets ‖ softmax(logits)). Autograd's own is a difference of nearly
+        # equal numbers where the two are close, and its rounding is not proportional to a sample's weight, which the
+        # engine would take for losses that mix samples.
+        found: torch.Tensor = ((logits.softmax(dim=1) - targets).detach() * logits).sum(dim=1)
+        return found
 
-    optimizer = params.optimizer(model)
+    optimizer = params.optimizer(engine.model)
     forget = data.batches("forget", params.forget_batch)
-    retain = data.batches("retain", params.retain_batch)
-    with OrthoGrad(model, alpha=params.alpha, rtol=params.rtol) as engine:
+    with engine:
         for forget_batch, retain_batch in islice(
             zip(forget, retain, strict=True),
             base.limit(params.passes, data.steps("forget", params.forget_batch)),
         ):
             optimizer.zero_grad()
-            diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
+            diagnostics = engine.backward_from(
+                losses, forget_batch, (retain_batch.images, retain_batch.targets)
+            )
             optimizer.step()
             yield base.Step(
-                diagnostics.forward_samples,
+                diagnostics.forward_samples + retain_batch.forward,
                 diagnostics.backward_samples,
                 {
                     name: float(value)
@@ -59,6 +115,14 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
                     if (value := getattr(diagnostics, name)) is not None
                 },
             )
+
+
+def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
+    """Descend α·mean(g_r) − (1−α)·g_u⊥, g_u⊥ in the whole parameter space (arXiv:2503.02312)."""
+    from orthograd.engine import OrthoGrad
+
+    engine = OrthoGrad(model, alpha=params.alpha, rtol=params.rtol)
+    yield from updates(engine, data, params, retain_batches(data, params))
 
 
 METHOD = base.Method(

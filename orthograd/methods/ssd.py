@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from orthograd.methods import base
+from orthograd.sample_gradients import squared_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 
     parameters = base.trainable(model)
     sets = data["forget"], data["retain"]
-    forget, retain = (base.squared_gradients(model, samples, F.cross_entropy) for samples in sets)
+    forget, retain = (squared_gradients(model, samples, F.cross_entropy) for samples in sets)
     counts = [len(samples) for samples in sets]
     chosen = 0
     with torch.no_grad():

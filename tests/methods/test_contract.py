@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 import torch
 from cases import CASES
-from problem import ARCHITECTURES, NAMES, PIXELS, data, draw, flat, original, start
+from problem import ARCHITECTURES, CLASSES, NAMES, PIXELS, data, draw, flat, original, start
 from torch import nn
 
 from orthograd import methods
@@ -43,8 +43,8 @@ def _result(name: str, **arguments: object) -> tuple[torch.Tensor, list[Step]]:
 
 
 def _disturbed(samples: Samples) -> Samples:
-    """Other images and, where there are several, other labels."""
-    return Samples(-samples.images.roll(1, dims=0), samples.labels.roll(1))
+    """Other images and other labels, of another class also where there is one only."""
+    return Samples(-samples.images.roll(1, dims=0), (samples.labels + 1) % CLASSES)
 
 
 def _state(model: nn.Module) -> object:
@@ -233,12 +233,15 @@ def test_the_order_of_the_forget_set_is_the_same_for_all_methods(name: str) -> N
     """Runs of one seed are compared in pairs."""
     model, seen = original(), []
     hook = model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    next(_updates(name, model, forget_batch=5))
+    # The first update may be one that reads the whole set, as the trimming of Scissorhands.
+    for _ in islice(_updates(name, model, forget_batch=5), 2):
+        pass
     hook.remove()
     images = data(_scenario(name))["forget"].images
     order = Samples(images, torch.arange(12)).batches(5, generator(0, "unlearn", "forget"))
     expected = images[next(order)[1]]
-    assert any(torch.equal(batch[:5], expected) for batch in seen)
+    # One after the other, since a method may send the samples of a batch through the model one by one.
+    assert any(torch.equal(run, expected) for run in torch.cat(seen).unfold(0, 5, 1).movedim(-1, 1))
 
 
 def test_the_sets_have_the_names_that_methods_may_read() -> None:

@@ -7,6 +7,7 @@ import torch
 from problem import ARCHITECTURES, CLASSES, data, draw, original
 from torch.nn import functional as F
 
+from orthograd import sample_gradients
 from orthograd.data.samples import Samples
 from orthograd.methods import base
 
@@ -64,7 +65,7 @@ def test_sums_over_a_set_do_not_depend_on_the_chunks(
     for chunk in (3, 64):
         monkeypatch.setattr(base, "CHUNK_SAMPLES", chunk)
         means = base.mean_gradient(model, samples)
-        squares = base.squared_gradients(model, samples, F.cross_entropy)
+        squares = sample_gradients.squared_gradients(model, samples, F.cross_entropy)
         for index in range(len(parameters)):
             stacked = torch.stack([row[index] for row in rows])
             torch.testing.assert_close(means[index], stacked.mean(dim=0), rtol=1e-9, atol=1e-15)
@@ -73,7 +74,9 @@ def test_sums_over_a_set_do_not_depend_on_the_chunks(
 
 def test_squared_gradients_fit_into_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     model, samples = original(), data()["forget"]
-    whole = base.squared_gradients(model, samples, F.cross_entropy)
-    monkeypatch.setattr(base, "CHUNK_BYTES", 1)
-    for one, all_at_once in zip(base.squared_gradients(model, samples, F.cross_entropy), whole, strict=True):
+    whole = sample_gradients.squared_gradients(model, samples, F.cross_entropy)
+    monkeypatch.setattr(sample_gradients, "CHUNK_BYTES", 1)
+    for one, all_at_once in zip(
+        sample_gradients.squared_gradients(model, samples, F.cross_entropy), whole, strict=True
+    ):
         torch.testing.assert_close(one, all_at_once)
