@@ -1,0 +1,270 @@
+"""Time every contender on every workload, each in a process of its own, in turns with the floor."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
+from typing import Any
+
+import psutil
+
+from orthograd.benchmark import worker
+from orthograd.benchmark.contenders import FLOOR
+from orthograd.benchmark.worker import Cell
+
+log = logging.getLogger(__name__)
+
+DONE = "done"
+OVER_TIME = "over the time limit"
+OUT_OF_MEMORY = "out of memory"
+WRONG = "wrong direction"
+
+AGREEMENT = 1e-7
+"""Largest relative error, in float64, at which a contender counts as computing the same direction as the oracle."""
+
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one cell.
+
+    Attributes:
+        seconds: for loading, and again for all its steps together; at least one step after the first is timed, or the
+            cell is over the limit.
+        bytes: resident memory of its process.
+        repeats: timed steps, after one that is not.
+    """
+
+    seconds: float
+    bytes: int
+    repeats: int
+
+
+@dataclass
+class Outcome:
+    """What came of one cell.
+
+    The floor's seconds are of the step right before each of the contender's. The peaks are of the first step, which
+    starts from a process with model and data alone: later ones also count what the C library kept of the one before.
+    """
+
+    cell: Cell
+    status: str = DONE
+    reason: str = ""
+    seconds: list[float] = field(default_factory=list)
+    floor_seconds: list[float] = field(default_factory=list)
+    peak_bytes: int | None = None
+    floor_bytes: int | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def row(self, agreement: dict[str, Any]) -> dict[str, Any]:
+        """A row of timings.csv; empty where there is nothing to tell."""
+        done = bool(self.seconds)
+        ratios = [own / floor for own, floor in zip(self.seconds, self.floor_seconds, strict=True)]
+        return {
+            "model": self.cell.model,
+            "contender": self.cell.contender,
+            "m": self.cell.m,
+            "k": self.cell.k,
+            "status": self.status,
+            "reason": self.reason,
+            "repeats": len(self.seconds),
+            "seconds": statistics.median(self.seconds) if done else None,
+            "seconds_min": min(self.seconds) if done else None,
+            "seconds_max": max(self.seconds) if done else None,
+            "time_ratio": statistics.median(ratios) if done else None,
+            "time_ratio_min": min(ratios) if done else None,
+            "time_ratio_max": max(ratios) if done else None,
+            "peak_bytes": self.peak_bytes,
+            "memory_ratio": self.peak_bytes / self.floor_bytes if self.peak_bytes and self.floor_bytes else None,
+            "error_float32": agreement.get("error"),
+            "error_float64": agreement.get("error64"),
+            "rank": self.figures.get("rank"),
+            "condition_number": self.figures.get("condition_number"),
+            "refinements": self.figures.get("refinements"),
+            "fallbacks": self.figures.get("fallbacks"),
+        }
+
+
+class CellFailed(Exception):
+    """A cell ended without its figures: (status, reason)."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+
+class Process:
+    """A process of `target(connection, *arguments)`, watched for time and memory while it is waited for."""
+
+    def __init__(
+        self,
+        context: ForkServerContext,
+        target: Callable[..., None],
+        arguments: Sequence[Any],
+        limit_bytes: int,
+    ) -> None:
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._limit_bytes = limit_bytes
+        self._resident = psutil.Process(self._process.pid)
+
+    def send(self, message: str) -> None:
+        self._connection.send(message)
+
+    def receive(self, seconds: float) -> Any:
+        """The next answer.
+
+        Raises:
+            CellFailed: the process takes longer, takes more memory, or ends.
+        """
+        end = time.monotonic() + seconds
+        while not self._connection.poll(POLL_SECONDS):
+            if time.monotonic() > end:
+                self.close()
+                raise CellFailed(OVER_TIME, f"no result within {seconds:.0f} s")
+            if self._memory() > self._limit_bytes:
+                self.close()
+                raise CellFailed(OUT_OF_MEMORY, f"more than {self._limit_bytes / 2**30:.1f} GiB resident")
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            if code == -9:
+                raise CellFailed(OUT_OF_MEMORY, "killed by the system") from None
+            raise CellFailed("failed", f"the process ended with code {code}: see its output") from None
+        if isinstance(answer, dict) and answer.get("status") == OUT_OF_MEMORY:
+            raise CellFailed(OUT_OF_MEMORY, answer["reason"])
+        return answer
+
+    def _memory(self) -> int:
+        try:
+            resident: int = self._resident.memory_info().rss
+        except psutil.NoSuchProcess:  # the pipe says so next
+            return 0
+        return resident
+
+    def close(self) -> None:
+        """End the process; its memory is free when this returns."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def context() -> ForkServerContext:
+    """Cells are forked from a process that has the imports and nothing else: fresh memory without seconds of imports."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["orthograd.benchmark.preload"])
+    return forkserver
+
+
+def verify(
+    forkserver: ForkServerContext,
+    model: str,
+    contenders: Sequence[str],
+    threads: int,
+    device: str,
+    limits: Limits,
+) -> dict[str, dict[str, Any]]:
+    """`worker.agreement` of one model, in a process of its own; a contender whose direction is wrong gets a status.
+
+    Raises:
+        CellFailed: the process does not get through.
+    """
+    process = Process(
+        forkserver, worker.verify, (model, list(contenders), threads, device), limits.bytes
+    )
+    try:
+        results = dict(process.receive(4 * limits.seconds) for _ in contenders)
+    finally:
+        process.close()
+    for result in results.values():
+        if (result.get("error64") or 0.0) > AGREEMENT:
+            result.update(status=WRONG, reason=f"relative error {result['error64']:.1e} in float64")
+    return results
+
+
+def measure(
+    forkserver: ForkServerContext,
+    model: str,
+    m: int,
+    k: int,
+    contenders: Sequence[str],
+    threads: int,
+    device: str,
+    limits: Limits,
+) -> list[Outcome]:
+    """Time the contenders on one workload, each in turns with the floor; the floor's own outcome comes first.
+
+    One process of the floor serves all of them, so that every ratio is between two steps that ran one after the other.
+    """
+    floor_outcome = Outcome(Cell(model, FLOOR, m, k, threads, device))
+    outcomes = [floor_outcome]
+    try:
+        floor = _started(forkserver, floor_outcome.cell, limits)
+        first = _step(floor, limits.seconds)
+    except CellFailed as failed:
+        floor_outcome.status, floor_outcome.reason = failed.status, failed.reason
+        for name in contenders:
+            cell = Cell(model, name, m, k, threads, device)
+            outcomes.append(Outcome(cell, "not run", f"the floor: {failed.status}"))
+        return outcomes
+    floor_outcome.peak_bytes = first["bytes"]
+    for name in contenders:
+        outcome = Outcome(Cell(model, name, m, k, threads, device), floor_bytes=first["bytes"])
+        outcomes.append(outcome)
+        try:
+            _rounds(forkserver, outcome, floor, floor_outcome, limits)
+        except CellFailed as failed:
+            outcome.status, outcome.reason = failed.status, failed.reason
+        log.info("%s m=%d k=%d %s: %s %s", model, m, k, name, outcome.status, outcome.seconds)
+    floor.close()
+    floor_outcome.floor_seconds = floor_outcome.seconds
+    floor_outcome.floor_bytes = floor_outcome.peak_bytes
+    return outcomes
+
+
+def _started(forkserver: ForkServerContext, cell: Cell, limits: Limits) -> Process:
+    process = Process(forkserver, worker.serve, (cell,), limits.bytes)
+    process.receive(4 * limits.seconds)
+    return process
+
+
+def _step(process: Process, seconds: float) -> dict[str, Any]:
+    process.send("step")
+    answer: dict[str, Any] = process.receive(seconds)
+    return answer
+
+
+def _rounds(
+    forkserver: ForkServerContext, outcome: Outcome, floor: Process, floor_outcome: Outcome, limits: Limits
+) -> None:
+    """Steps of floor and contender in turns, into the outcomes."""
+    process = _started(forkserver, outcome.cell, limits)
+    try:
+        first = _step(process, limits.seconds)
+        spent = first["seconds"]
+        outcome.peak_bytes = first["bytes"]
+        for done in range(limits.repeats):
+            slowest = max(outcome.seconds, default=spent)
+            if done and spent + slowest > limits.seconds:
+                break
+            before = _step(floor, limits.seconds)
+            own = _step(process, limits.seconds)
+            spent += own["seconds"]
+            floor_outcome.seconds.append(before["seconds"])
+            outcome.floor_seconds.append(before["seconds"])
+            outcome.seconds.append(own["seconds"])
+            outcome.figures = own
+    finally:
+        process.close()
+
