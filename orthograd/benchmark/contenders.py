@@ -104,7 +104,8 @@ def _vmap_rows(work: Workload, retain: Batch) -> list[Tensor]:
         def model(*inputs: Any, **named: Any) -> Any:
             return torch.func.functional_call(work.model, parameters, inputs, named)
 
-        return work.loss_fn(model, tree_map(lambda leaf: leaf[None], sample))[0]
+        losses = work.loss_fn(model, tree_map(lambda leaf: leaf[None], sample))
+        return losses[0]
 
     rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(trainable, retain)
     return list(cast("dict[str, Tensor]", rows).values())

@@ -83,7 +83,7 @@ def _resnet18() -> Workload:
 
 
 def _vit_tiny() -> Workload:
-    """ViT of the size called Tiny (Touvron et al. 2021, Table 1), on patches of 4×4: 64 positions and the class token."""
+    """ViT of the size called Tiny (Touvron et al. 2021, Table 1), on patches of 4×4: 65 positions."""
     import torch
     from torchvision.models import VisionTransformer
 

@@ -82,7 +82,9 @@ class Outcome:
             "time_ratio_min": min(ratios) if done else None,
             "time_ratio_max": max(ratios) if done else None,
             "peak_bytes": self.peak_bytes,
-            "memory_ratio": self.peak_bytes / self.floor_bytes if self.peak_bytes and self.floor_bytes else None,
+            "memory_ratio": self.peak_bytes / self.floor_bytes
+            if self.peak_bytes and self.floor_bytes
+            else None,
             "error_float32": agreement.get("error"),
             "error_float64": agreement.get("error64"),
             "rank": self.figures.get("rank"),
@@ -161,7 +163,7 @@ class Process:
 
 
 def context() -> ForkServerContext:
-    """Cells are forked from a process that has the imports and nothing else: fresh memory without seconds of imports."""
+    """Cells are forked from a process that has the imports and nothing else: fresh memory, no wait for imports."""
     forkserver = multiprocessing.get_context("forkserver")
     forkserver.set_forkserver_preload(["orthograd.benchmark.preload"])
     return forkserver
@@ -180,9 +182,7 @@ def verify(
     Raises:
         CellFailed: the process does not get through.
     """
-    process = Process(
-        forkserver, worker.verify, (model, list(contenders), threads, device), limits.bytes
-    )
+    process = Process(forkserver, worker.verify, (model, list(contenders), threads, device), limits.bytes)
     try:
         results = dict(process.receive(4 * limits.seconds) for _ in contenders)
     finally:
@@ -267,4 +267,3 @@ def _rounds(
             outcome.figures = own
     finally:
         process.close()
-

@@ -100,9 +100,9 @@ def agreement(work: Workload, batches: tuple[Any, Any], contenders: list[str]) -
     """Hold contenders against the float64 oracle of their scope on small batches.
 
     Returns:
-        For each name ``{"error", "error64"}``: ‖g − oracle‖ / ‖oracle‖ as timed, in float32, and with the whole
-        contender in float64 (None for the floor, which has another direction); or ``{"status", "reason"}`` where its
-        package is not installed or does not take the model.
+        For each name ``{"error", "error64", "parameters"}``: ‖g − oracle‖ / ‖oracle‖ in float32, as timed, and with
+        the whole contender in float64 (None for the floor, which has another direction), and the number of trainable
+        parameters; or ``{"status", "reason"}`` where its package is not installed or does not take the model.
     """
     import torch
 
@@ -128,6 +128,7 @@ def agreement(work: Workload, batches: tuple[Any, Any], contenders: list[str]) -
         oracle = oracles[contender.direction]
         return float((_direction(own.model) - oracle).norm() / oracle.norm())
 
+    parameters = sum(p.numel() for p in work.model.parameters() if p.requires_grad)
     results: dict[str, dict[str, Any]] = {}
     for name in contenders:
         contender = CONTENDERS[name]
@@ -140,7 +141,7 @@ def agreement(work: Workload, batches: tuple[Any, Any], contenders: list[str]) -
             # Whatever another package says to a model that it does not take is a result, with its words.
             results[name] = {"status": "not supported", "reason": _first_line(error)}
         else:
-            results[name] = {"error": errors[0], "error64": errors[1]}
+            results[name] = {"error": errors[0], "error64": errors[1], "parameters": parameters}
     return results
 
 
