@@ -10,21 +10,25 @@ min_version("9.0")
 
 
 # A config file on the command line replaces the default: Snakemake would merge the two.
-if "profile" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config/laptop.yaml"
+
+
+if workflow.basedir not in sys.path:
+    sys.path.insert(0, workflow.basedir)
+
+
+include: "workflow/rules/common.smk"
 
 
 # Every rule runs `python -m orthograd` with the Python that runs Snakemake and with the code of this checkout.
 shell.prefix(
     f"export PATH={quote(dirname(sys.executable))}:$PATH "
     f"PYTHONPATH={quote(str(workflow.basedir))}:${{{{PYTHONPATH:-}}}}; "
+    # In the environment and in no rule: where the data come from changes nothing.
+    + (f"export ORTHOGRAD_MIRROR={quote(PROFILE.mirror)}; " if PROFILE.mirror else "")
 )
-if workflow.basedir not in sys.path:
-    sys.path.insert(0, workflow.basedir)
-
-
-include: "workflow/rules/common.smk"
 
 
 localrules:

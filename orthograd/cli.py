@@ -17,9 +17,7 @@ SHARED = ("inputs", "results")
 def main() -> int:
     """Run the step that the command line names; each step is the module of that name in `orthograd.steps`."""
     names = sorted(
-        module.name
-        for module in pkgutil.iter_modules(steps.__path__)
-        if module.name not in ("inputs", "results")
+        module.name for module in pkgutil.iter_modules(steps.__path__) if module.name not in SHARED
     )
     parser = argparse.ArgumentParser(
         prog="orthograd", description="OrthoGrad: the pipeline's steps, one at a time.", add_help=False

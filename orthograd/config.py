@@ -22,6 +22,8 @@ from orthograd.specs import Name, Positive, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
+# Folders of results/ and reports/ that are no profile's.
+RESERVED_PROFILES = frozenset({"data", "logs", "benchmarks", "published"})
 
 
 class ConfigError(ValueError):
@@ -60,7 +62,13 @@ class Profile(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
-        problems = [*self._duplicates(), *self._names(), *self._parameters(), *self._sizes()]
+        problems = [
+            *self._duplicates(),
+            *self._stopping(),
+            *self._names(),
+            *self._parameters(),
+            *self._sizes(),
+        ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
             try:
@@ -82,6 +90,12 @@ class Profile(Strict):
             if len(set(values)) < len(values)
         ]
 
+    def _stopping(self) -> list[str]:
+        every, record_every = self.stopping.every, self.stopping.record_every
+        if record_every % every == 0:
+            return []
+        return [f"stopping.record_every: {record_every} is no multiple of every = {every}. Mend: make it one"]
+
     def _names(self) -> list[str]:
         problems = [
             _unknown(f"datasets.{name}", "dataset", name, list(registry().names))
@@ -93,6 +107,10 @@ class Profile(Strict):
             for name in self.models
             if name not in models.names()
         ]
+        if self.profile in RESERVED_PROFILES:
+            problems.append(
+                f"profile: a folder of the DAG has the name {self.profile!r}. Mend: choose another name"
+            )
         problems += [
             f"{section}.{name}: the DAG uses this word in its paths. Mend: choose another name"
             for section, names in (("scenarios", self.scenarios), ("models", self.models))
@@ -167,11 +185,23 @@ class Profile(Strict):
                 sizes_used.train, len(registry().dataset(experiment.dataset).classes)
             )
             pool = sizes_used.train - forget
+            if forget < 1:
+                problems.append(
+                    f"scenarios.{experiment.scenario}.fraction: of {sizes_used.train} training images it leaves "
+                    "none to forget. Mend: raise it, or datasets.*.train"
+                )
+                continue
+            problems += [
+                f"models.{name}.batch_size: {self.models[name].batch_size} is more than the {pool} images of the "
+                f"retain pool (experiment {key}). Mend: lower it to at most {pool}"
+                for name in experiment.models
+                if name in self.models and self.models[name].batch_size > pool
+            ]
             if experiment.retain_size > pool:
                 problems.append(
-                    f"experiments.{key}.retain_size: {experiment.retain_size} is larger than the retain pool of {pool} "
-                    f"images ({sizes_used.train} training images less {forget} to forget). Mend: lower retain_size to "
-                    f"at most {pool}, or raise datasets.{experiment.dataset}.train"
+                    f"experiments.{key}.retain_size: {experiment.retain_size} is larger than the retain pool of "
+                    f"{pool} images ({sizes_used.train} training images less {forget} to forget). Mend: lower "
+                    f"retain_size to at most {pool}, or raise datasets.{experiment.dataset}.train"
                 )
             available = {"forget": forget, "retain": experiment.retain_size}
             problems += [
@@ -239,6 +269,9 @@ def _find(model: type[BaseModel], location: tuple[str, ...]) -> _Place:
     siblings: list[str] = []
     description: str | None = None
     for part in location:
+        if part == "[key]":
+            # Said of the name before it, which is in the location already.
+            continue
         if "discriminator" in node:
             # Which form of the section it is: a step in pydantic's location, but no key of the config.
             node = _resolved(schema, {"$ref": node["discriminator"]["mapping"][part]})

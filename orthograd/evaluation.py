@@ -12,7 +12,7 @@ from orthograd.data.samples import Samples
 
 @torch.no_grad()
 def accuracy(model: nn.Module, samples: Samples, batch_size: int) -> float:
-    """The fraction of samples whose largest logit is the label's, in [0, 1].
+    """The fraction of samples whose largest logit is the label's, in [0, 1]; logits that are not finite are wrong.
 
     Raises:
         ValueError: no samples, or the model is in training mode (batch normalisation would depend on the batch).
@@ -25,7 +25,8 @@ def accuracy(model: nn.Module, samples: Samples, batch_size: int) -> float:
     for images, labels in zip(
         samples.images.split(batch_size), samples.labels.split(batch_size), strict=True
     ):
-        correct += int((model(images).argmax(dim=1) == labels).sum())
+        logits = model(images)
+        correct += int(((logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)).sum())
     return correct / len(samples)
 
 

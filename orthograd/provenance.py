@@ -103,10 +103,12 @@ def code_version(*modules: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the working tree, with '+changes' when it differs from it; 'unknown' outside a git checkout."""
+    """The commit of the working tree, with '+changes' when the code or a config differs; 'unknown' outside git."""
     try:
         head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = _git(
+            "status", "--porcelain", "--", "orthograd", "workflow", "config", "profiles", "Snakefile"
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}+changes" if changed else head

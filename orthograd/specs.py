@@ -13,7 +13,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Strict(BaseModel):
     """A section of the config: no unknown keys, no silent conversion of types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Training(Strict):
@@ -29,19 +29,26 @@ class Training(Strict):
     warmup: float = Field(gt=0, lt=1, description="part of the steps in which the rate rises, in (0, 1)")
 
 
-class Stopping(Strict):
-    """The one stopping rule of all methods.
+class StoppingRule(Strict):
+    """When an unlearning run ends.
 
     Every `every` steps the forget accuracy is measured; the first time it is at or below the target, the run ends.
-    Random scenario: the target is the original model's accuracy on the validation images. Class scenario:
-    `class_target`.
     """
 
     every: Positive = Field(description="steps between two checks, a whole number >= 1")
     record_every: Positive = Field(
-        description="steps between two rows of the trajectory, a whole number >= 1"
+        description="steps between two measurements of validation and test accuracy, a multiple of `every`"
     )
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
+
+
+class Stopping(StoppingRule):
+    """The one stopping rule of all methods, with its target.
+
+    Random scenario: the target is the original model's accuracy on the validation images. Class scenario:
+    `class_target`.
+    """
+
     class_target: float = Field(
         ge=0, lt=1, description="forget accuracy to reach in a class scenario, in [0, 1)"
     )

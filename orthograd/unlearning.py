@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -15,7 +14,7 @@ from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import Samples
 from orthograd.evaluation import accuracies, accuracy
 from orthograd.methods.base import DataView, Method, Params
-from orthograd.specs import Stopping
+from orthograd.specs import StoppingRule
 
 
 @dataclass
@@ -25,28 +24,19 @@ class Run:
     Attributes:
         target: forget accuracy at which the stopping rule ends it.
         reached: whether it got there within the budget of steps.
+        diverged: whether it ended because a parameter was not finite any more.
         steps: parameter updates that were made.
-        trajectory: one row every `record_every` steps, and the last: step, seconds, the accuracy on each watched
-            set, and what the method reported.
+        trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every` steps
+            and at the end also the accuracy on the other watched sets.
         cost: see `Cost`.
     """
 
     target: float
     reached: bool = False
+    diverged: bool = False
     steps: int = 0
     trajectory: list[dict[str, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
-
-
-def target_accuracy(
-    original: nn.Module, validation: Samples, kind: str, stopping: Stopping, batch_size: int
-) -> float:
-    """The forget accuracy at which unlearning ends (`Stopping`): known without test data and without retraining.
-
-    Random scenario: what the original model scores on the validation images, which are distributed like the forget
-    set but were never seen. Class scenario: `class_target`.
-    """
-    return accuracy(original, validation, batch_size) if kind == "random" else stopping.class_target
 
 
 def unlearn(
@@ -56,9 +46,9 @@ def unlearn(
     data: Mapping[str, Samples],
     watched: Mapping[str, Samples],
     target: float,
-    stopping: Stopping,
+    stopping: StoppingRule,
     batch_size: int,
-    generator: torch.Generator,
+    seed: int,
 ) -> Run:
     """Run a method on a model in place until the forget accuracy is at or below the target, or the steps are spent.
 
@@ -68,28 +58,35 @@ def unlearn(
         params: its parameters.
         data: forget and retain samples; the method gets those that it declares.
         watched: sets whose accuracy goes into the trajectory; has to hold 'forget'. Only that one steers the run.
-        target: see `target_accuracy`.
+        target: forget accuracy that ends the run, a fraction.
         stopping: how often to check and when to give up. The first crossing counts.
         batch_size: images in a forward pass of an evaluation.
-        generator: the method's randomness.
-
-    Raises:
-        FloatingPointError: a parameter is not finite any more.
+        seed: of the order of the samples.
     """
     run = Run(target)
+    others = {name: samples for name, samples in watched.items() if name != "forget"}
 
-    def record(values: Mapping[str, float]) -> None:
-        measured = {
-            f"accuracy_{name}": value for name, value in accuracies(model, watched, batch_size).items()
-        }
-        run.trajectory.append({"step": run.steps, "seconds": run.cost.seconds, **measured, **values})
+    def check(values: Mapping[str, float]) -> None:
+        forget = accuracy(model, watched["forget"], batch_size)
+        run.diverged = not all(bool(p.isfinite().all()) for p in model.parameters())
+        run.reached = forget <= run.target and not run.diverged
+        run.trajectory.append(
+            {"step": run.steps, "seconds": run.cost.seconds, "accuracy_forget": forget, **values}
+        )
 
-    record({})
-    run.reached = run.trajectory[0]["accuracy_forget"] <= run.target
-    updates = method.run(model, DataView(data, method.reads), params, generator)
+    def ended() -> bool:
+        return run.reached or run.diverged or run.steps == stopping.max_steps
+
+    def record() -> None:
+        for name, value in accuracies(model, others, batch_size).items():
+            run.trajectory[-1][f"accuracy_{name}"] = value
+
+    check({})
+    record()
+    updates = method.run(model, DataView(data, method.reads, seed), params)
     memory = PeakMemory(next(model.parameters()).device)
     with tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5) as progress:
-        while not run.reached and run.steps < stopping.max_steps:
+        while not ended():
             # The first steps only: an evaluation leaves memory of its own behind in the process.
             measured = memory if run.steps < stopping.every else nullcontext()
             start = time.perf_counter()
@@ -100,15 +97,9 @@ def unlearn(
             run.cost.forward += step.forward
             run.cost.backward += step.backward
             progress.update()
-            last = run.steps == stopping.max_steps
-            if run.steps % stopping.every == 0 or last:
-                if not all(bool(p.isfinite().all()) for p in model.parameters()):
-                    raise FloatingPointError(
-                        f"{method.name}: parameters are not finite after {run.steps} steps: "
-                        "lower its learning_rate"
-                    )
-                run.reached = accuracy(model, watched["forget"], batch_size) <= run.target
-            if run.reached or last or run.steps % stopping.record_every == 0:
-                record(step.values)
+            if run.steps % stopping.every == 0 or run.steps == stopping.max_steps:
+                check(step.values)
+                if run.steps % stopping.record_every == 0 or ended():
+                    record()
     run.cost.peak_bytes = memory.bytes
     return run

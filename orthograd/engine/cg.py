@@ -17,6 +17,7 @@ from orthograd.engine.batches import Batch, take
 from orthograd.engine.gramian import Gradients, gradients_of
 from orthograd.engine.layers import blocks
 from orthograd.engine.materialize import LossFunction, check_losses
+from orthograd.engine.precision import wide
 from orthograd.engine.solution import Parameters, Settings, Solution
 
 # Iterations beyond k come from rounding: in exact arithmetic k are enough.
@@ -78,7 +79,7 @@ class Rows:
                 return check_losses(found, found.numel(), "retain_batch")
 
             with torch.no_grad(), _differentiable_attention():
-                parts.append(torch.func.jvp(losses, (values,), (tangents,))[1].double())
+                parts.append(torch.func.jvp(losses, (values,), (tangents,))[1].cpu().double())
         self.forward_samples += 2 * self._samples  # the tangents go forward as well
         return torch.cat(parts)
 
@@ -180,7 +181,7 @@ def _differentiable_attention() -> Iterator[None]:
 
 
 def _dot(left: Gradients, right: Gradients) -> float:
-    return sum(float((left[name].double() * right[name]).sum()) for name in left)
+    return sum(float((wide(left[name]) * right[name]).sum()) for name in left)
 
 
 def saved_bytes(run: Callable[[], Tensor], model: nn.Module) -> int:

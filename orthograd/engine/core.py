@@ -22,6 +22,7 @@ from orthograd.engine.materialize import (
     rows_from_losses,
     solve_rows,
 )
+from orthograd.engine.precision import joint_norm
 from orthograd.engine.projection import default_noise_floor, default_rtol
 from orthograd.engine.recompute import Problem, choose, solve
 from orthograd.engine.solution import Parameters, Settings, Solution
@@ -277,7 +278,6 @@ class OrthoGrad:
         """Accumulate the direction into ``p.grad`` and write the figures down."""
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
-        squares = [torch.linalg.vector_norm(part).double().square() for part in solution.direction]
         spectrum = solution.spectrum
         cuda = self.full_diagnostics and any(part.is_cuda for part in solution.direction)
         return Diagnostics(
@@ -293,7 +293,7 @@ class OrthoGrad:
             forget_norm=solution.forget_norm,
             projected_norm=solution.projected_norm,
             retain_mean_norm=solution.retain_mean_norm,
-            direction_norm=math.sqrt(sum(float(square) for square in squares)),
+            direction_norm=joint_norm(solution.direction),
             removed_fraction=solution.removed_norm / solution.forget_norm
             if solution.forget_norm > 0
             else 0.0,

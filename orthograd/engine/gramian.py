@@ -31,6 +31,7 @@ from orthograd.engine.layers import (
     layer_uses,
 )
 from orthograd.engine.materialize import NON_FINITE_MEND
+from orthograd.engine.precision import joint_norm, wide, wide_dtype
 from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 
@@ -298,7 +299,7 @@ class RetainSource(ABC):
 
             def add(name: str, uses: Sequence[Use], part: slice = part) -> None:
                 for use in uses:
-                    total[part] += use.products(vector[name]).cpu()
+                    total[part] += use.products(vector[name]).cpu().double()
 
             self._collect(step, part, add)
         return total
@@ -388,7 +389,7 @@ class System:
     def __init__(self, extended: Tensor, settings: Settings) -> None:
         if not torch.isfinite(extended).all():
             raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
-        extended = extended.cpu()
+        extended = extended.cpu().double()
         self._settings = settings
         self.gramian, self.right, self.forget_square = extended[:-1, :-1], extended[:-1, -1], extended[-1, -1]
         self.solver = GramianSolver(self.gramian, settings.rtol, settings.noise_floor)
@@ -435,8 +436,8 @@ def certify(
     """
     square = product = 0.0
     for retain, forget in gradients:
-        square += float(torch.linalg.vector_norm(retain).double().square())
-        product += float((retain * forget).sum(dtype=torch.float64))
+        square += float(torch.linalg.vector_norm(retain)) ** 2
+        product += float((retain * forget).sum(dtype=wide_dtype(retain.device)))
     scale = float(weights.abs() @ system.solver.norms)
     bound = math.sqrt(eps) * scale
     known_square, known_product = float(weights @ system.gramian @ weights), float(weights @ system.right)
@@ -465,7 +466,7 @@ def gramian_solution(
     if settings.scope == "tensor":
         return _tensor_scope(source, forget, parameters, settings, chunk_bytes)
     found = source.gramians(forget, chunk_bytes, each=False)[""]
-    found[-1, -1] = sum(torch.linalg.vector_norm(part).double().square() for part in forget.values())
+    found[-1, -1] = joint_norm(forget.values()) ** 2
     system = System(found, settings)
     refinements, cosine, per_layer = 0, None, None
     # eps is that of the gradients: bf16 under autocast, whose rounding no solve can repair.
@@ -541,8 +542,8 @@ def _tensor_scope(
             certify(f"parameter {name!r}", [(found_by[name], forget[name])], system, weights, source.eps)
     unreached = {name: torch.zeros_like(part) for name, part in forget.items() if name not in systems}
     gradients.update(unreached)
-    forget_square = sum(float(part.double().square().sum()) for part in forget.values())
-    alone = sum(float(forget[name].double().square().sum()) for name in unreached)
+    forget_square = sum(float(wide(part).square().sum()) for part in forget.values())
+    alone = sum(float(wide(forget[name]).square().sum()) for name in unreached)
     products = torch.stack([system.residual() for system in systems.values()]).sum(0)
     norms = torch.stack([system.gramian.diagonal() for system in systems.values()]).sum(0).clamp(min=0).sqrt()
     projected = math.sqrt(alone + sum(system.projected_square() for system in systems.values()))
@@ -593,7 +594,7 @@ def mean_solution(
     forget_square = projected_square = removed_square = cosine = 0.0
     for names in groups:
         vectors = torch.stack(
-            [torch.cat([part[name].double().flatten() for name in names]) for part in (retain, forget)]
+            [torch.cat([wide(part[name]).flatten() for name in names]) for part in (retain, forget)]
         )
         system = System(vectors @ vectors.T, settings)
         systems.append(system)
@@ -614,7 +615,7 @@ def mean_solution(
         ):
             direction[name] = piece.view_as(forget[name]).to(forget[name].dtype)
             norm = float(forget[name].norm())
-            change = (forget[name].double() - rest.view_as(forget[name])).norm()
+            change = (wide(forget[name]) - rest.view_as(forget[name])).norm()
             per_layer[name] = float(change) / norm if norm > 0 else 0.0
     mean_norm = math.sqrt(sum(float(system.gramian[0, 0]) for system in systems))
     scale = mean_norm * math.sqrt(projected_square)
@@ -662,7 +663,7 @@ def _occurrences(calls: Iterable[LayerCall]) -> dict[LayerCall, tuple[str, int]]
 def _sample_norms(b: Tensor) -> Tensor:
     """‖b_i‖ (k,) in float64."""
     norms: Tensor = torch.linalg.vector_norm(b.flatten(1), dim=1, dtype=accumulation_dtype(b))
-    return norms.double()
+    return wide(norms)
 
 
 def _no_autocast(tensor: Tensor) -> torch.autocast:

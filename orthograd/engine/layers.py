@@ -27,6 +27,8 @@ from torch.nn import grad as conv_gradients
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from orthograd.engine.precision import wide, wide_dtype
+
 # Multiply-adds of a matrix product that take as long as writing and reading back one element (measured on 2
 # CPU cores).
 ELEMENT_COST = 16
@@ -111,7 +113,7 @@ class ExplicitRows(Use):
         return self._rows[:, part].flatten(1)
 
     def products(self, vector: Tensor) -> Tensor:
-        return (self._rows.flatten(1) @ vector.to(self.dtype).flatten()).double()
+        return wide(self._rows.flatten(1) @ vector.to(self.dtype).flatten())
 
     def weighted(self, weights: Tensor) -> Tensor:
         total: Tensor = torch.tensordot(weights.to(self._rows), self._rows, dims=1)
@@ -262,7 +264,7 @@ class EmbeddingWeight(Use):
     def gramian(self, chunk_bytes: int) -> Tensor:
         positions, itemsize = self._tokens.shape[1], self._b.element_size()
         size = max(1, int(math.sqrt(chunk_bytes / (2 * itemsize)) / positions))
-        total = torch.zeros(self.samples, self.samples, dtype=torch.float64, device=self._b.device)
+        total = self._b.new_zeros(self.samples, self.samples, dtype=wide_dtype(self._b.device))
         for left in blocks(self.samples, size):
             for right in blocks(self.samples, size):
                 same = self._tokens[left].reshape(-1, 1) == self._tokens[right].reshape(1, -1)
@@ -286,7 +288,7 @@ def _ghost(samples: int, size: int, block: Callable[[slice], tuple[Tensor, Tenso
     for left in blocks(samples, size):
         a, b = block(left)
         if total is None:
-            total = torch.zeros(samples, samples, dtype=torch.float64, device=a.device)
+            total = a.new_zeros(samples, samples, dtype=wide_dtype(a.device))
         for right in blocks(samples, size):
             if right.start < left.start:
                 continue
@@ -303,14 +305,14 @@ def _ghost(samples: int, size: int, block: Callable[[slice], tuple[Tensor, Tenso
 def _sum_positions(products: Tensor, left: int, right: int) -> Tensor:
     """Sum (..., rows·left, columns·right) over the positions and the leading groups to (rows, columns) in
     float64."""
-    summed = torch.unflatten(products, -1, (-1, right)).sum(-1).double()
+    summed = wide(torch.unflatten(products, -1, (-1, right)).sum(-1))
     summed = torch.unflatten(summed, -2, (-1, left)).sum(-2)
     return summed.sum(0) if summed.dim() == 3 else summed
 
 
 def _row_sums(left: Tensor, right: Tensor) -> Tensor:
     """⟨left_i, right_i⟩ (k,) in float64 for tensors (k, ...)."""
-    return (left * right).flatten(1).sum(1, dtype=torch.float64)
+    return (left * right).flatten(1).sum(1, dtype=wide_dtype(left.device))
 
 
 def _positive_root(a: float, b: float, c: float) -> float:
@@ -454,12 +456,12 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
     k, shape, dtype = uses[0].samples, uses[0].shape, uses[0].dtype
     forget = forget.to(dtype)
     if len(uses) == 1 and uses[0].ghost_cost < uses[0].direct_cost + k * k * math.prod(shape):
-        total = torch.empty(k + 1, k + 1, dtype=torch.float64, device=forget.device)
+        total = forget.new_empty(k + 1, k + 1, dtype=wide_dtype(forget.device))
         total[:k, :k] = uses[0].gramian(chunk_bytes)
         total[:k, k] = total[k, :k] = uses[0].products(forget)
-        total[k, k] = torch.linalg.vector_norm(forget).double().square()
+        total[k, k] = wide(torch.linalg.vector_norm(forget)).square()
         return total
-    total = torch.zeros(k + 1, k + 1, dtype=torch.float64, device=forget.device)
+    total = forget.new_zeros(k + 1, k + 1, dtype=wide_dtype(forget.device))
     dim = uses[0].tile_dim
     indices = shape[dim] if shape else 1
     # Rows of one use and their sum, beside the forget gradient, and a copy of it in float64.
@@ -470,6 +472,6 @@ def extended_gramian(uses: Sequence[Use], forget: Tensor, chunk_bytes: int) -> T
         for use in uses[1:]:
             rows = rows + use.rows(part)
         last = forget.narrow(dim, part.start, part.stop - part.start) if shape else forget
-        tile = torch.cat([rows, last.reshape(1, -1).to(rows.dtype)]).double()
+        tile = wide(torch.cat([rows, last.reshape(1, -1).to(rows.dtype)]))
         total += tile @ tile.T
     return total

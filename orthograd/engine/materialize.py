@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from orthograd.engine.batches import Batch, batch_size, take
+from orthograd.engine.precision import exact
 from orthograd.engine.projection import project_rows
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 
@@ -17,7 +18,7 @@ def flat_gradient(loss: Tensor, parameters: Parameters, retain_graph: bool) -> T
     gradients = torch.autograd.grad(
         loss, list(parameters.values()), retain_graph=retain_graph, allow_unused=True, materialize_grads=True
     )
-    return torch.cat([gradient.double().flatten() for gradient in gradients])
+    return torch.cat([exact(gradient).flatten() for gradient in gradients])
 
 
 def rows_from_losses(losses: Tensor, parameters: Parameters) -> Tensor:
@@ -87,7 +88,7 @@ def solve_rows(forget: Tensor, rows: Tensor, parameters: Parameters, settings: S
     return Solution(
         solver="materialize",
         direction=[
-            part.view_as(parameter).to(parameter.dtype)
+            part.view_as(parameter).to(parameter)
             for part, parameter in zip(torch.split(direction, sizes), parameters.values(), strict=True)
         ],
         spectrum=merge_spectra([spectrum for _, spectrum in pieces]),

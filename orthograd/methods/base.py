@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from orthograd.data.samples import Samples
+from orthograd.randomness import generator
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,11 @@ DataName = Literal["forget", "retain"]
 class Params(BaseModel):
     """Parameters that every method has; each method's own `Params` adds to them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     learning_rate: float = Field(gt=0, description="step size of the optimizer, a number > 0")
-    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD, in [0, 1)")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of SGD, a number >= 0")
+    momentum: float = Field(ge=0, lt=1, description="momentum of SGD, in [0, 1)")
+    weight_decay: float = Field(ge=0, description="weight decay of SGD, a number >= 0")
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,20 @@ class UndeclaredDataError(LookupError):
 
 
 class DataView:
-    """The data that a method declared, and nothing else.
+    """The data that a method declared, and nothing else; each set has a random order of its own.
+
+    Args:
+        samples: all that there is, by name.
+        reads: what the method declared.
+        seed: of the run. The order of one set depends neither on the method nor on the size of another set.
 
     Raises:
         UndeclaredDataError: on access to any other name.
     """
 
-    def __init__(self, samples: Mapping[str, Samples], reads: frozenset[DataName]) -> None:
+    def __init__(self, samples: Mapping[str, Samples], reads: frozenset[DataName], seed: int) -> None:
         self._samples = {name: samples[name] for name in reads}
+        self._seed = seed
 
     def __getitem__(self, name: DataName) -> Samples:
         if name not in self._samples:
@@ -62,6 +69,10 @@ class DataView:
                 f"the method reads {name!r} but declares only {sorted(self._samples)}: add it to METHOD.reads"
             )
         return self._samples[name]
+
+    def batches(self, name: DataName, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Endless batches of a set, see `Samples.batches`."""
+        return self[name].batches(size, generator(self._seed, "unlearn", name))
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Method:
         source: where the rule comes from.
         reads: the data that it gets.
         params: model of its parameters.
-        run: `run(model, data, params, generator)` updates the model in place and yields once per parameter update.
+        run: `run(model, data, params)` updates the model in place and yields once per parameter update.
             The model comes in evaluation mode, so that batch normalisation uses its running statistics.
     """
 
@@ -83,7 +94,7 @@ class Method:
     source: str
     reads: frozenset[DataName]
     params: type[Params]
-    run: Callable[[nn.Module, DataView, Any, torch.Generator], Iterator[Step]]
+    run: Callable[[nn.Module, DataView, Any], Iterator[Step]]
 
 
 def sgd(model: nn.Module, params: Params) -> torch.optim.SGD:

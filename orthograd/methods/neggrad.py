@@ -10,7 +10,6 @@ from pydantic import Field
 from orthograd.methods import base
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -18,14 +17,12 @@ class Params(base.Params):
     batch_size: int = Field(gt=0, description="forget samples in a step, a whole number >= 1")
 
 
-def run(
-    model: nn.Module, data: base.DataView, params: Params, generator: torch.Generator
-) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
     """Ascend the mean cross-entropy L_f of a forget batch. Unbounded: only the stopping rule ends it."""
     from torch.nn import functional as F
 
     optimizer = base.sgd(model, params)
-    for images, labels in data["forget"].batches(params.batch_size, generator):
+    for images, labels in data.batches("forget", params.batch_size):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
         (-loss).backward()

@@ -10,7 +10,6 @@ from pydantic import Field
 from orthograd.methods import base
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -20,16 +19,14 @@ class Params(base.Params):
     retain_batch: int = Field(gt=0, description="retain samples in a step, a whole number >= 1")
 
 
-def run(
-    model: nn.Module, data: base.DataView, params: Params, generator: torch.Generator
-) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
     """Descend α·L_r − (1−α)·L_f, both mean cross-entropies of a batch."""
     import torch
     from torch.nn import functional as F
 
     optimizer = base.sgd(model, params)
-    forget = data["forget"].batches(params.forget_batch, generator)
-    retain = data["retain"].batches(params.retain_batch, generator)
+    forget = data.batches("forget", params.forget_batch)
+    retain = data.batches("retain", params.retain_batch)
     for (images_f, labels_f), (images_r, labels_r) in zip(forget, retain, strict=True):
         optimizer.zero_grad()
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])

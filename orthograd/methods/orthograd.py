@@ -25,9 +25,7 @@ class Params(base.Params):
     )
 
 
-def run(
-    model: nn.Module, data: base.DataView, params: Params, generator: torch.Generator
-) -> Iterator[base.Step]:
+def run(model: nn.Module, data: base.DataView, params: Params) -> Iterator[base.Step]:
     """Descend α·mean(g_r) − (1−α)·g_u⊥, computed by `orthograd.OrthoGrad` (arXiv:2503.02312)."""
     from torch.nn import functional as F
 
@@ -39,8 +37,8 @@ def run(
 
     optimizer = base.sgd(model, params)
     engine = OrthoGrad(model, alpha=params.alpha, rtol=params.rtol)
-    forget = data["forget"].batches(params.forget_batch, generator)
-    retain = data["retain"].batches(params.retain_batch, generator)
+    forget = data.batches("forget", params.forget_batch)
+    retain = data.batches("retain", params.retain_batch)
     for forget_batch, retain_batch in zip(forget, retain, strict=True):
         optimizer.zero_grad()
         diagnostics = engine.backward_from(losses, forget_batch, retain_batch)
@@ -49,10 +47,9 @@ def run(
             diagnostics.forward_samples,
             diagnostics.backward_samples,
             {
-                "rank": float(diagnostics.rank),
-                "removed_fraction": diagnostics.removed_fraction,
-                "max_cosine": diagnostics.max_cosine,
-                "condition_number": diagnostics.condition_number,
+                name: float(value)
+                for name in ("rank", "dropped_rows", "removed_fraction", "max_cosine", "condition_number")
+                if (value := getattr(diagnostics, name)) is not None
             },
         )
 

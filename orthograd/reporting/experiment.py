@@ -18,7 +18,7 @@ class Experiment(BaseModel):
     The rows ``original`` and ``retrained`` belong to every experiment and are not listed in ``methods``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: ExperimentId = Field(description="Short name, for example T-IMG-R; names the files")
     title: str = Field(min_length=1, description="One line for headings")

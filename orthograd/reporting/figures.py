@@ -167,7 +167,8 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
     for method in data.experiment.methods:
         style = styles[method]
         paths = rows_of(data.trajectories, model, method).sort_values("step", kind="stable")
-        for _, path in paths.groupby("seed"):
+        # Rows of a check between two measurements have no test accuracy.
+        for _, path in paths.dropna(subset=["accuracy_test"]).groupby("seed"):
             ax.plot(
                 100 * path["accuracy_forget"],
                 100 * path["accuracy_test"],
@@ -245,7 +246,8 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
                 ax.axhline(100 * target, color=_INK, ls=":", lw=0.9, zorder=2)
             for _, path in rows.groupby("seed"):
                 for column, (_, colour, dashes) in curves.items():
-                    ax.plot(path["step"], 100 * path[column], color=colour, ls=dashes, lw=0.9, zorder=3)
+                    known = path.dropna(subset=[column])
+                    ax.plot(known["step"], 100 * known[column], color=colour, ls=dashes, lw=0.9, zorder=3)
             ax.set_title(f"{method_label(method)}\n{model}" if several else method_label(method))
             ax.set(ylim=_limits(shown), xlim=(0, None))
             ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))

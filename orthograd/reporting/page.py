@@ -106,14 +106,16 @@ GLOSSARY = (
     Term(
         "Retrained",
         "",
-        "A model trained from scratch without the forget set: the reference to come close to.",
+        "A model trained from scratch without the forget set: the reference to come close to. Images are standardised "
+        "with the mean and deviation of the whole published training part: two numbers to which forget images add.",
     ),
     Term("Unlearned, U", "", "The original model after an unlearning method ran on it."),
     Term("Seed", "", "One split of the data, one original model and one unlearning run for each method."),
     Term(
         "Forget, retain, test",
         "",
-        "Accuracy on the samples to forget, on the rest of the training data, on test data.",
+        "Accuracy on the samples to forget, on the rest of the training data, on test data. In class forgetting, test "
+        "(also in UIS and gap) is the test data of the classes that remain.",
     ),
     Term(
         "Test, forgotten class",
@@ -146,7 +148,8 @@ GLOSSARY = (
     Term(
         "Noise floor",
         "",
-        "The gap of retrained models among themselves: no method can be told from retraining below it.",
+        "The gap of retrained models among themselves. A method at or below it cannot be told from retraining by this "
+        "gap. Each is compared with one reference fewer than a method is, which makes the floor a little too high.",
     ),
     Term(
         "± (95% t-interval)",

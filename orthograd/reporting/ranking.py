@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from orthograd.reporting.data import ExperimentData, rows_of
-from orthograd.reporting.experiment import ORTHOGRAD, RETRAINED
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
 from orthograd.reporting.text import estimate, listing, method_label, seeds_text
 
@@ -70,6 +70,16 @@ def verdict(data: ExperimentData, model: str) -> str:
             )
         if data.n >= MIN_SEEDS_FOR_CLAIMS and len(winners) == 1 and len(ranked) > 1:
             sentences.append(_against_runner_up(data, model, winners[0].method, ranked[1].method))
+    doing_nothing = summarise(rows_of(data.runs, model, ORIGINAL), "gap")
+    closer = [method_label(s.method) for s in ranked if s.gap.mean < doing_nothing.mean]
+    sentences.append(
+        f"The original model, left as it is, has a gap of {_points(doing_nothing)}: "
+        + (
+            f"{listing(closer)} {'is' if len(closer) == 1 else 'are'} closer."
+            if closer
+            else "no ranked method is closer."
+        )
+    )
     floor = summarise(rows_of(data.runs, model, RETRAINED), "gap")
     if not math.isnan(floor.mean):
         sentences.append(f"Retrained models differ from each other by {_points(floor)}, the noise floor.")

@@ -158,7 +158,12 @@ def paired_table(data: ExperimentData) -> Table:
             rows.append(
                 (
                     *_names(data, model, method),
-                    *(_cell(values[m.key], m, bold=claims and values[m.key].excludes_zero) for m in shown),
+                    *(
+                        _cell(
+                            values[m.key], m, bold=claims and both == data.n and values[m.key].excludes_zero
+                        )
+                        for m in shown
+                    ),
                     Cell(f"{both}/{data.n}"),
                 )
             )

@@ -13,7 +13,7 @@ from orthograd.metrics.retraining import mean_gap, signed_differences
 from orthograd.metrics.uis import unlearning_impact_score
 from orthograd.records import read_json, write_json
 
-# What identifies a run; the first five are shared by the references that it is compared with.
+# What identifies a run. The references that it is compared with share the first four.
 KEYS = ("dataset", "model", "scenario", "seed", "method", "scenario_kind", "retain_size", "replicate")
 SETS = ("forget", "retain", "retain_subset", "validation", "test", "test_forgotten")
 COMPARED = ("forget", "retain", "validation", "test")
@@ -47,7 +47,9 @@ def run(arguments: Namespace) -> None:
     write_json(
         arguments.conditions,
         {
-            "commits": sorted({made["commit"] for made in made_with}),
+            "commits": sorted(
+                {record[made]["commit"] for record in records for made in ("made_with", "evaluated_with")}
+            ),
             "machines": list({str(made["machine"]): made["machine"] for made in made_with}.values()),
         },
     )
@@ -70,11 +72,9 @@ def _scores(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[s
     originals = _of(records, record, "original")
     if len(originals) != 1:
         raise ValueError(f"{len(originals)} original models for {run}: evaluate exactly one")
-    row["uis"] = None
-    if run["method"] != "original":
-        row["uis"] = unlearning_impact_score(
-            originals[0]["accuracy"]["test"], accuracy["test"], accuracy["forget"], run["scenario_kind"]
-        )
+    row["uis"] = unlearning_impact_score(
+        originals[0]["accuracy"]["test"], accuracy["test"], accuracy["forget"], run["scenario_kind"]
+    )
     references = [other["accuracy"] for other in _of(records, record, "retrained") if other is not record]
     # A lone retrained model has no other to be compared with: no noise floor.
     alone = run["method"] == "retrained" and not references

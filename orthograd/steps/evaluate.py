@@ -9,7 +9,7 @@ from typing import Literal
 from orthograd.data.images import load
 from orthograd.data.splits import read_split, retain_subset
 from orthograd.evaluation import accuracies
-from orthograd.provenance import code_version
+from orthograd.provenance import code_version, commit
 from orthograd.records import read_json, write_json
 from orthograd.steps import inputs
 
@@ -20,6 +20,7 @@ class Spec(inputs.Spec):
     scenario: str
     scenario_kind: Literal["random", "class"]
     retain_size: int | None
+    evaluation_batch: int
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -67,11 +68,13 @@ def run(arguments: Namespace) -> None:
                     "seed": record["seed"],
                     "replicate": record.get("replicate", 0),
                 },
-                "outcome": {key: record.get(key) for key in ("target", "target_reached", "steps")},
+                "outcome": {
+                    key: record.get(key) for key in ("target", "target_reached", "diverged", "steps")
+                },
                 "accuracy": accuracies(model, sets, spec.evaluation_batch),
                 "sizes": {name: len(value) for name, value in sets.items()},
                 "cost": record["cost"],
                 "made_with": {key: record[key] for key in ("spec", "code", "commit", "machine")},
-                "evaluated_with": {"spec": spec.model_dump(mode="json"), "code": code},
+                "evaluated_with": {"spec": spec.model_dump(mode="json"), "code": code, "commit": commit()},
             },
         )

@@ -27,7 +27,6 @@ class Spec(BaseModel):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int
-    evaluation_batch: int
 
 
 def set_up(spec: Spec) -> torch.device:

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from orthograd.config import Profile
+from orthograd.data.download import PROVENANCE
 from orthograd.data.splits import read_split
 from orthograd.records import read_json, read_json_list, write_json
-from orthograd.reporting.experiment import Experiment
+from orthograd.reporting.experiment import ORIGINAL, Experiment
 from orthograd.reporting.page import (
     Conditions,
     DataFile,
@@ -35,9 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--conditions", type=Path, nargs="+", required=True, help="conditions.json, one an experiment"
     )
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="a split of each experiment")
-    parser.add_argument(
-        "--provenance", type=Path, nargs="+", required=True, help="provenance.json of each dataset"
-    )
+    parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
     parser.add_argument(
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
@@ -50,7 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     profile: Profile = arguments.profile
-    config = yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(
+        profile.model_dump(mode="json", exclude={"mirror"}), sort_keys=False, allow_unicode=True
+    )
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)
     conditions = _conditions(
@@ -59,10 +61,10 @@ def run(arguments: Namespace) -> None:
         [read_json(path) for path in arguments.conditions],
         [
             DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
-            for path in arguments.provenance
-            for file in read_json_list(path)
+            for folder in arguments.raw
+            for file in read_json_list(folder / PROVENANCE)
         ],
-        float(data.costs["seconds"].sum()),
+        _computing_time(data.costs),
     )
     write_json(arguments.made_with, asdict(conditions))
     render(
@@ -78,6 +80,13 @@ def run(arguments: Namespace) -> None:
         ),
         arguments.page,
     )
+
+
+def _computing_time(costs: pd.DataFrame) -> float:
+    """Seconds of all trainings and unlearning runs; an original model serves several scenarios, trained once."""
+    originals = costs["method"] == ORIGINAL
+    once = costs[originals].drop_duplicates(["dataset", "model", "seed"])
+    return float(costs.loc[~originals, "seconds"].sum() + once["seconds"].sum())
 
 
 def _conditions(
@@ -109,8 +118,9 @@ def _notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentN
     sizes = read_split(split)["set"].value_counts(sort=False).to_dict()
     return ExperimentNotes(
         experiment=experiment,
+        # config.yaml lies beside the page.
         commands=[
-            f"snakemake --cores 2 --configfile reports/{profile.profile}/config.yaml -- "
+            f"snakemake --cores 2 --configfile config.yaml -- "
             f"results/{profile.profile}/experiments/{experiment.id}/runs.csv"
         ],
         split_sizes={

@@ -227,6 +227,20 @@ def _with_gap(frames, gaps, reached=None):
     return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
 
 
+def test_verdict_says_what_doing_nothing_would_give(frames):
+    runs, costs, trajectories = frames
+    data = ReportData.of_frames(runs, costs, trajectories).select(make_experiment("random"))
+    original = data.runs[data.runs["method"] == "original"]["gap"].mean()
+    closer = [s for s in standings(data, "small_resnet") if s.rank is not None and s.gap.mean < original]
+    text = verdict(data, "small_resnet")
+    assert f"left as it is, has a gap of {100 * original:.2f}" in text
+    assert ("no ranked method is closer" in text) == (not closer)
+    # An original model that is as good as a retrained one cannot be improved on.
+    perfect = runs.assign(gap=runs["gap"].where(runs["method"] != "original", 0.0))
+    data = ReportData.of_frames(perfect, costs, trajectories).select(make_experiment("random"))
+    assert "no ranked method is closer" in verdict(data, "small_resnet")
+
+
 def test_verdict_names_a_baseline_that_wins(frames):
     data = _with_gap(frames, {"neggrad": 0.001, "orthograd": 0.02, "neggrad_plus": 0.03})
     text = verdict(data, "small_resnet")

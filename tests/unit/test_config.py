@@ -107,6 +107,28 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             _set("methods", "random", "orthograd", "retain_batch", value=501),
             r"retain_batch: a batch of 501 .* 500 retain images",
         ),
+        (_set("stopping", "every", value=3), r"stopping\.record_every: \d+ is no multiple of every = 3"),
+        (_set("profile", value="published"), r"profile: a folder of the DAG"),
+        (
+            _set("scenarios", "random", "fraction", value=1e-5),
+            r"scenarios\.random\.fraction: .* leaves none to forget",
+        ),
+        (
+            _set("scenarios", "a b", value={"kind": "random", "fraction": 0.1}),
+            r"scenarios\.a b: String should match",
+        ),
+        (
+            _set("models", "small-resnet", "batch_size", value=4501),
+            r"small-resnet\.batch_size: 4501 is more than .*4500",
+        ),
+        (
+            _set("models", "small-resnet", "learning_rate", value=float("inf")),
+            r"learning_rate: .*finite number",
+        ),
+        (
+            _set("methods", "random", "orthograd", "retain_batch", value="64"),
+            r"retain_batch: .*valid integer",
+        ),
         (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
         (lambda config: config.pop("threads"), r"threads: Field required\. Mend: torch's CPU threads"),
     ],

@@ -23,11 +23,12 @@ def _samples(count: int, seed: int) -> Samples:
 
 FORGET, RETAIN = _samples(6, 1), _samples(4, 2)
 # The whole of each set is one batch, so that the order of the samples does not matter.
+COMMON = {"learning_rate": RATE, "momentum": 0.0, "weight_decay": 0.0}
 PARAMS = {
-    "ft": {"learning_rate": RATE, "batch_size": 4},
-    "neggrad": {"learning_rate": RATE, "batch_size": 6},
-    "neggrad_plus": {"learning_rate": RATE, "alpha": 0.3, "forget_batch": 6, "retain_batch": 4},
-    "orthograd": {"learning_rate": RATE, "alpha": 0.3, "forget_batch": 6, "retain_batch": 4, "rtol": 1e-9},
+    "ft": COMMON | {"batch_size": 4},
+    "neggrad": COMMON | {"batch_size": 6},
+    "neggrad_plus": COMMON | {"alpha": 0.3, "forget_batch": 6, "retain_batch": 4},
+    "orthograd": COMMON | {"alpha": 0.3, "forget_batch": 6, "retain_batch": 4, "rtol": 1e-9},
 }
 
 
@@ -66,9 +67,9 @@ def _first_update(name: str, **changes: float) -> torch.Tensor:
     method = methods.load(name)
     model = _model()
     before = _flat(tuple(p.detach().clone() for p in model.parameters()))
-    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads)
+    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
     params = method.params.model_validate(PARAMS[name] | changes)
-    next(method.run(model, data, params, torch.Generator().manual_seed(0)))
+    next(method.run(model, data, params))
     return _flat(tuple(p.detach() for p in model.parameters())) - before
 
 
@@ -93,9 +94,9 @@ def test_momentum_is_read(name: str) -> None:
     def second_update(momentum: float) -> torch.Tensor:
         method = methods.load(name)
         model = _model()
-        data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads)
+        data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
         params = method.params.model_validate(PARAMS[name] | {"momentum": momentum})
-        updates = method.run(model, data, params, torch.Generator().manual_seed(0))
+        updates = method.run(model, data, params)
         next(updates)
         before = _flat(tuple(p.detach().clone() for p in model.parameters()))
         next(updates)
@@ -110,8 +111,8 @@ def test_momentum_is_read(name: str) -> None:
 def test_a_method_is_deterministic_and_counts_its_passes(name: str) -> None:
     torch.testing.assert_close(_first_update(name), _first_update(name), rtol=0, atol=0)
     method = methods.load(name)
-    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads)
-    step = next(method.run(_model(), data, method.params.model_validate(PARAMS[name]), torch.Generator()))
+    data = DataView({"forget": FORGET, "retain": RETAIN}, method.reads, seed=0)
+    step = next(method.run(_model(), data, method.params.model_validate(PARAMS[name])))
     samples = sum({"forget": 6, "retain": 4}[read] for read in method.reads)
     # OrthoGrad passes backward through the retain samples twice: for the Gramian, and with its weights.
     assert (step.forward, step.backward) == (samples, samples + (4 if name == "orthograd" else 0))
@@ -120,3 +121,15 @@ def test_a_method_is_deterministic_and_counts_its_passes(name: str) -> None:
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(KeyError, match="choose one of"):
         methods.load("orthgrad")
+
+
+def test_the_order_of_one_set_does_not_depend_on_another() -> None:
+    labels = Samples(torch.zeros(6, 5), torch.arange(6))
+    orders = []
+    for retain in (RETAIN, _samples(9, 3)):
+        data = DataView({"forget": labels, "retain": retain}, frozenset({"forget", "retain"}), seed=1)
+        forget, other = data.batches("forget", 2), data.batches("retain", 4)
+        orders.append(torch.cat([next(zip(forget, other, strict=True))[0][1] for _ in range(9)]))
+    assert torch.equal(*orders)
+    again = DataView({"forget": labels}, frozenset({"forget"}), seed=2).batches("forget", 2)
+    assert not torch.equal(orders[0], torch.cat([next(again)[1] for _ in range(9)]))

@@ -94,6 +94,8 @@ def test_accuracy_by_hand() -> None:
         model.weight.copy_(torch.eye(2))
     samples = Samples(torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 2.0]]), torch.tensor([0, 1, 1]))
     assert accuracy(model, samples, 2) == pytest.approx(2 / 3)
+    broken = Samples(torch.tensor([[float("nan"), 0.0]]), torch.tensor([0]))
+    assert accuracy(model, broken, 1) == 0
     with pytest.raises(ValueError, match=r"model\.eval"):
         accuracy(model.train(), samples, 2)
 

@@ -169,6 +169,7 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
         ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
+        ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
         ("orthograd/training.py", '"""Train in place', '"""Trains in place', set()),
         ("orthograd/methods/ft.py", "    optimizer = ", "    # A comment.\n    optimizer = ", set()),
     ],
@@ -184,6 +185,15 @@ def test_changed_code_concerns_the_steps_that_run_it(
         assert _planned(smoke, "--configfile", "config/smoke.yaml") == expected
     finally:
         path.write_text(text, encoding="utf-8")
+
+
+def test_where_the_data_come_from_changes_nothing(smoke: Path) -> None:
+    raw = smoke / "results" / "data" / "fashion-mnist" / "raw"
+    # The page shows the config: it is all that is written anew.
+    assert _planned(smoke, "--configfile", "config/smoke.yaml", "--config", f"mirror={raw}") <= {
+        "page",
+        "all",
+    }
 
 
 def _digest(path: Path) -> str:

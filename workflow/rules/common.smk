@@ -71,11 +71,7 @@ def dumped(model):
 
 def runtime_spec():
     """The settings that say how torch computes."""
-    return {
-        "device": PROFILE.device,
-        "threads": PROFILE.threads,
-        "evaluation_batch": PROFILE.evaluation_batch,
-    }
+    return {"device": PROFILE.device, "threads": PROFILE.threads}
 
 
 def registered_files(wildcards):
@@ -83,6 +79,12 @@ def registered_files(wildcards):
     return as_json(
         files=[dumped(file) for file in registry().dataset(wildcards.dataset).files]
     )
+
+
+def registered_classes(wildcards):
+    """What of the registry goes into the prepared dataset."""
+    dataset = registry().dataset(wildcards.dataset)
+    return as_json(version=dataset.version, classes=dataset.classes)
 
 
 def base_split_spec(wildcards):
@@ -102,13 +104,17 @@ def training_spec(wildcards):
 
 
 def unlearning_spec(wildcards):
+    scenario = PROFILE.scenarios[wildcards.scenario]
+    stopping = dumped(PROFILE.stopping)
+    class_target = stopping.pop("class_target")
     return as_json(
         model=wildcards.model,
-        scenario=dumped(PROFILE.scenarios[wildcards.scenario]),
         retain_size=int(wildcards.retain_size),
         method=wildcards.method,
         params=PROFILE.methods[wildcards.scenario][wildcards.method],
-        stopping=dumped(PROFILE.stopping),
+        stopping=stopping,
+        target=class_target if scenario.kind == "class" else None,
+        evaluation_batch=PROFILE.evaluation_batch,
         **runtime_spec(),
     )
 
@@ -124,7 +130,7 @@ def evaluation_spec(wildcards):
             int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None
         ),
     }
-    return as_json(**run, **runtime_spec())
+    return as_json(**run, evaluation_batch=PROFILE.evaluation_batch, **runtime_spec())
 
 
 def method_code(wildcards):

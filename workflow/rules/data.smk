@@ -1,6 +1,6 @@
 rule download:
     output:
-        provenance=f"{DATA}/raw/provenance.json",
+        raw=directory(f"{DATA}/raw"),
     log:
         "results/logs/download/{dataset}.log",
     benchmark:
@@ -14,16 +14,15 @@ rule download:
         runtime=30,
         gpu=0,
     params:
+        # No code: every file is verified against the registry, so that no code can change what arrives.
         files=registered_files,
-        mirror=["--mirror", PROFILE.mirror] if PROFILE.mirror else [],
     shell:
-        "python -m orthograd download --dataset {wildcards.dataset} {params.mirror:q} "
-        "--out $(dirname {output.provenance}) 2>&1 | tee {log}"
+        "python -m orthograd download --dataset {wildcards.dataset} --out {output.raw} 2>&1 | tee {log}"
 
 
 rule prepare:
     input:
-        provenance=f"{DATA}/raw/provenance.json",
+        raw=f"{DATA}/raw",
     output:
         dataset=f"{DATA}/dataset.safetensors",
     log:
@@ -39,8 +38,9 @@ rule prepare:
         gpu=0,
     params:
         code=code_version("orthograd.steps.prepare"),
+        registered=registered_classes,
     shell:
-        "python -m orthograd prepare --dataset {wildcards.dataset} --raw $(dirname {input.provenance}) "
+        "python -m orthograd prepare --dataset {wildcards.dataset} --raw {input.raw} "
         "--out {output.dataset} > {log} 2>&1"
 
 

@@ -131,7 +131,10 @@ rule page:
         figures=each_experiment(rules.figures.output.svg),
         conditions=each_experiment(f"{COLLECTED}/conditions.json"),
         splits=experiment_splits(),
-        provenance=expand(f"{DATA}/raw/provenance.json", dataset=PROFILE.datasets),
+        raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
+        template=workflow.source_path(
+            "../../orthograd/reporting/templates/index.html.j2"
+        ),
         states=workflow.source_path("../../config/experiments.yaml"),
     output:
         config=f"{REPORT}/config.yaml",
@@ -159,6 +162,6 @@ rule page:
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --conditions {input.conditions} --split {input.splits} "
-        "--provenance {input.provenance} --states {input.states} --config {output.config} "
+        "--raw {input.raw} --states {input.states} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"
