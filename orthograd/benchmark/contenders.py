@@ -76,7 +76,7 @@ def _residual(rows: Tensor, vector: Tensor) -> Tensor:
     """`vector` (d,) less its projection onto the rows (k, d), by QR of the transposed rows."""
     import torch
 
-    basis, _ = torch.linalg.qr(rows.T)
+    basis: Tensor = torch.linalg.qr(rows.T).Q
     return vector - basis @ (basis.T @ vector)
 
 
@@ -132,10 +132,12 @@ def _vmap_global_qr(work: Workload) -> Step:
     return step
 
 
-def _rewritten(model: nn.Module) -> nn.Module:
+def _rewritten(model: nn.Module, copies: bool) -> nn.Module:
     """The same function for packages that refuse BatchNorm in any mode, and in-place ReLU: both are rewritten.
 
     BatchNorm becomes the affine map that it is in evaluation mode. Without this, neither package takes a ResNet.
+    With `copies` its output is copied, for a package whose hooks do not stand that torchvision's ResNet adds to
+    it in place.
     """
     import torch
     from torch import nn
@@ -154,10 +156,15 @@ def _rewritten(model: nn.Module) -> nn.Module:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, False, 0.0, self.eps)
 
+    class Copy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, FixedNorm(child))
+                fixed = FixedNorm(child)
+                setattr(module, name, nn.Sequential(fixed, Copy()) if copies else fixed)
             elif isinstance(child, nn.ReLU):
                 child.inplace = False
     return model
@@ -167,7 +174,7 @@ def _opacus(work: Workload) -> Step:
     from opacus import GradSampleModule
 
     # It records in training mode only; no workload has dropout, and BatchNorm is rewritten.
-    model = GradSampleModule(_rewritten(work.model).train(), loss_reduction="sum", strict=False)
+    model = GradSampleModule(_rewritten(work.model, copies=True).train(), loss_reduction="sum", strict=False)
     wrapped = Workload(model, work.loss_fn, work.batch)
 
     def step(forget: Batch, retain: Batch) -> None:
@@ -192,7 +199,7 @@ def _torchjd(work: Workload) -> Step:
     from orthograd.engine.batches import batch_size
     from orthograd.engine.projection import GramianSolver, default_noise_floor, default_rtol
 
-    engine = Engine(_rewritten(work.model), batch_dim=0)
+    engine = Engine(_rewritten(work.model, copies=False), batch_dim=0)
 
     def step(forget: Batch, retain: Batch) -> None:
         m = batch_size(forget, "forget")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from orthograd.benchmark.contenders import CONTENDERS, FLOOR
 from orthograd.benchmark.models import LABELS
@@ -38,12 +40,50 @@ def cost(timings: pd.DataFrame, column: str) -> tuple[bytes, bytes]:
                 ax.plot(rows["k"], rows[column] / _unit(column), **_look(slot, name))
             _axes(ax, timings[timings["model"] == model], column)
             ax.set_title(LABELS[model])
-        handles = [
-            Line2D([], [], label=contender.label, **_look(slot, name))
-            for slot, (name, contender) in enumerate(CONTENDERS.items())
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles=_handles(), loc="outside lower center", ncols=3, frameon=False)
         return saved(figure)
+
+
+def size(timings: pd.DataFrame, k: int) -> tuple[bytes, bytes]:
+    """Time and peak memory of a step over the floor's, against the number of trainable parameters: SVG and PNG.
+
+    Args:
+        timings: the measured table.
+        k: retain samples; rows of another k are left out.
+    """
+    done = timings[(timings["status"] == DONE) & (timings["k"] == k)]
+    panels = {"time_ratio": "Time of a step, × NegGrad+", "memory_ratio": "Peak memory, × NegGrad+"}
+    named = timings.drop_duplicates("model").sort_values("parameters")
+    with mpl.style.context(STYLE):
+        figure, axes = axes_grid(1, 2, 2, PAGE_WIDTH, 3.2)
+        for ax, (column, label) in zip(axes, panels.items(), strict=True):
+            for slot, name in enumerate(CONTENDERS):
+                rows = done[done["contender"] == name].sort_values("parameters")
+                ax.plot(rows["parameters"], rows[column], **_look(slot, name))
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.minorticks_off()
+            ax.set_xticks(named["parameters"], [_size_label(row) for row in named.to_dict("records")])
+            ax.tick_params(axis="x", labelsize=7)
+            ax.margins(x=0.12)
+            ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.set_ylabel(label)
+            sns.despine(ax=ax)
+        figure.supxlabel("Trainable parameters", fontsize="medium")
+        figure.legend(handles=_handles(), loc="outside lower center", ncols=3, frameon=False)
+        return saved(figure)
+
+
+def _size_label(row: Mapping[Hashable, Any]) -> str:
+    return f"{LABELS[row['model']].replace(', ', chr(10))}\n{row['parameters'] / 1e6:.2g} M"
+
+
+def _handles() -> list[Line2D]:
+    return [
+        Line2D([], [], label=contender.label, **_look(slot, name))
+        for slot, (name, contender) in enumerate(CONTENDERS.items())
+    ]
 
 
 def _unit(column: str) -> float:

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -23,6 +23,7 @@ DONE = "done"
 OVER_TIME = "over the time limit"
 OUT_OF_MEMORY = "out of memory"
 WRONG = "wrong direction"
+SKIPPED = "skipped"
 
 AGREEMENT = 1e-7
 """Largest relative error, in float64, at which a contender counts as computing the same direction as the oracle."""
@@ -35,15 +36,17 @@ class Limits:
     """Bounds on one cell.
 
     Attributes:
-        seconds: for loading, and again for all its steps together; at least one step after the first is timed, or the
-            cell is over the limit.
+        seconds: for one step; four times as much for loading.
         bytes: resident memory of its process.
-        repeats: timed steps, after one that is not.
+        repeats: timed steps, at most.
+        enough: seconds of timed steps after which none is repeated. A first step that takes longer is the timed one:
+            what a warm-up would save is little against it.
     """
 
     seconds: float
     bytes: int
     repeats: int
+    enough: float
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Outcome:
     cell: Cell
     status: str = DONE
     reason: str = ""
+    warmed_up: bool = True
     seconds: list[float] = field(default_factory=list)
     floor_seconds: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -66,6 +70,7 @@ class Outcome:
     def row(self, agreement: dict[str, Any]) -> dict[str, Any]:
         """A row of timings.csv; empty where there is nothing to tell."""
         done = bool(self.seconds)
+        memory_ratio = self.peak_bytes / self.floor_bytes if self.peak_bytes and self.floor_bytes else None
         ratios = [own / floor for own, floor in zip(self.seconds, self.floor_seconds, strict=True)]
         return {
             "model": self.cell.model,
@@ -75,6 +80,7 @@ class Outcome:
             "status": self.status,
             "reason": self.reason,
             "repeats": len(self.seconds),
+            "warmed_up": self.warmed_up if done else None,
             "seconds": statistics.median(self.seconds) if done else None,
             "seconds_min": min(self.seconds) if done else None,
             "seconds_max": max(self.seconds) if done else None,
@@ -82,9 +88,7 @@ class Outcome:
             "time_ratio_min": min(ratios) if done else None,
             "time_ratio_max": max(ratios) if done else None,
             "peak_bytes": self.peak_bytes,
-            "memory_ratio": self.peak_bytes / self.floor_bytes
-            if self.peak_bytes and self.floor_bytes
-            else None,
+            "memory_ratio": memory_ratio,
             "error_float32": agreement.get("error"),
             "error_float64": agreement.get("error64"),
             "rank": self.figures.get("rank"),
@@ -193,12 +197,26 @@ def verify(
     return results
 
 
+def foreseen(smaller: Outcome, m: int, k: int, limits: Limits) -> str | None:
+    """Why the cell of m and k samples is not worth a start, from the same contender's cell of fewer; None if it is.
+
+    Every contender's time grows at least about in proportion to the samples.
+    """
+    start = smaller.cell
+    if smaller.status != DONE:
+        return f"at k = {start.k}: {smaller.status}"
+    seconds = statistics.median(smaller.seconds) * (m + k) / (start.m + start.k)
+    if seconds > limits.seconds:
+        return f"about {seconds:.0f} s a step, in proportion to k = {start.k}; the limit is {limits.seconds:.0f} s"
+    return None
+
+
 def measure(
     forkserver: ForkServerContext,
     model: str,
     m: int,
     k: int,
-    contenders: Sequence[str],
+    contenders: Mapping[str, str | None],
     threads: int,
     device: str,
     limits: Limits,
@@ -206,30 +224,51 @@ def measure(
     """Time the contenders on one workload, each in turns with the floor; the floor's own outcome comes first.
 
     One process of the floor serves all of them, so that every ratio is between two steps that ran one after the other.
+
+    Args:
+        forkserver: from `context`.
+        model: name of the workload.
+        m: forget samples.
+        k: retain samples.
+        contenders: names, each with the reason to skip it or None.
+        threads: of torch.
+        device: torch's name of it.
+        limits: bounds on each cell.
+
+    Returns:
+        One outcome for the floor and for each contender, whatever came of it.
     """
-    floor_outcome = Outcome(Cell(model, FLOOR, m, k, threads, device))
+
+    def cell(name: str) -> Cell:
+        return Cell(model, name, m, k, threads, device)
+
+    floor_outcome = Outcome(cell(FLOOR))
     outcomes = [floor_outcome]
     try:
         floor = _started(forkserver, floor_outcome.cell, limits)
         first = _step(floor, limits.seconds)
     except CellFailed as failed:
         floor_outcome.status, floor_outcome.reason = failed.status, failed.reason
-        for name in contenders:
-            cell = Cell(model, name, m, k, threads, device)
-            outcomes.append(Outcome(cell, "not run", f"the floor: {failed.status}"))
-        return outcomes
-    floor_outcome.peak_bytes = first["bytes"]
-    for name in contenders:
-        outcome = Outcome(Cell(model, name, m, k, threads, device), floor_bytes=first["bytes"])
-        outcomes.append(outcome)
-        try:
-            _rounds(forkserver, outcome, floor, floor_outcome, limits)
-        except CellFailed as failed:
-            outcome.status, outcome.reason = failed.status, failed.reason
-        log.info("%s m=%d k=%d %s: %s %s", model, m, k, name, outcome.status, outcome.seconds)
-    floor.close()
+        return [
+            *outcomes,
+            *(Outcome(cell(name), SKIPPED, f"the floor: {failed.status}") for name in contenders),
+        ]
+    floor_outcome.peak_bytes = floor_outcome.floor_bytes = first["bytes"]
+    try:
+        for name, reason in contenders.items():
+            outcome = Outcome(cell(name), floor_bytes=first["bytes"])
+            outcomes.append(outcome)
+            if reason is not None:
+                outcome.status, outcome.reason = SKIPPED, reason
+                continue
+            try:
+                _rounds(forkserver, outcome, floor, floor_outcome, limits)
+            except CellFailed as failed:
+                outcome.status, outcome.reason = failed.status, failed.reason
+            log.info("%s m=%d k=%d %s: %s %s", model, m, k, name, outcome.status, outcome.seconds)
+    finally:
+        floor.close()
     floor_outcome.floor_seconds = floor_outcome.seconds
-    floor_outcome.floor_bytes = floor_outcome.peak_bytes
     return outcomes
 
 
@@ -250,20 +289,23 @@ def _rounds(
 ) -> None:
     """Steps of floor and contender in turns, into the outcomes."""
     process = _started(forkserver, outcome.cell, limits)
+
+    def round_() -> tuple[dict[str, Any], dict[str, Any]]:
+        return _step(floor, limits.seconds), _step(process, limits.seconds)
+
+    def keep(before: dict[str, Any], own: dict[str, Any]) -> None:
+        floor_outcome.seconds.append(before["seconds"])
+        outcome.floor_seconds.append(before["seconds"])
+        outcome.seconds.append(own["seconds"])
+        outcome.figures = own
+
     try:
-        first = _step(process, limits.seconds)
-        spent = first["seconds"]
-        outcome.peak_bytes = first["bytes"]
-        for done in range(limits.repeats):
-            slowest = max(outcome.seconds, default=spent)
-            if done and spent + slowest > limits.seconds:
-                break
-            before = _step(floor, limits.seconds)
-            own = _step(process, limits.seconds)
-            spent += own["seconds"]
-            floor_outcome.seconds.append(before["seconds"])
-            outcome.floor_seconds.append(before["seconds"])
-            outcome.seconds.append(own["seconds"])
-            outcome.figures = own
+        before, own = round_()
+        outcome.peak_bytes = own["bytes"]
+        if own["seconds"] > limits.enough:
+            outcome.warmed_up = False
+            keep(before, own)
+        while len(outcome.seconds) < limits.repeats and sum(outcome.seconds) < limits.enough:
+            keep(*round_())
     finally:
         process.close()

@@ -133,7 +133,7 @@ def agreement(work: Workload, batches: tuple[Any, Any], contenders: list[str]) -
     for name in contenders:
         contender = CONTENDERS[name]
         if contender.needs and not importlib.util.find_spec(contender.needs):
-            results[name] = {"status": "not installed", "reason": "it is in the optional extra `bench`"}
+            results[name] = {"status": "not installed", "reason": "make bench installs it"}
             continue
         try:
             errors = [relative_error(contender, dtype) for dtype in (torch.float32, torch.float64)]
