@@ -191,10 +191,15 @@ def verify(
         results = dict(process.receive(4 * limits.seconds) for _ in contenders)
     finally:
         process.close()
-    for result in results.values():
-        if (result.get("error64") or 0.0) > AGREEMENT:
-            result.update(status=WRONG, reason=f"relative error {result['error64']:.1e} in float64")
-    return results
+    return {name: judged(result) for name, result in results.items()}
+
+
+def judged(agreement: dict[str, Any]) -> dict[str, Any]:
+    """The agreement of one contender, with a status and reason where its direction is not the oracle's."""
+    error = agreement.get("error64")
+    if error is None or error <= AGREEMENT:
+        return agreement
+    return {**agreement, "status": WRONG, "reason": f"relative error {error:.1e} in float64"}
 
 
 def foreseen(smaller: Outcome, m: int, k: int, limits: Limits) -> str | None:
