@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -166,10 +166,20 @@ class Process:
         self._connection.close()
 
 
-def context() -> ForkServerContext:
-    """Cells are forked from a process that has the imports and nothing else: fresh memory, no wait for imports."""
+_IMPORTS = ["torch", "torchvision.models", "opacus", "torchjd.autogram", "orthograd.engine"]
+# transformers imports its models on first use.
+_IMPORTS_WHISPER = ["peft", "transformers.models.whisper.modeling_whisper"]
+
+
+def context(models: Collection[str]) -> ForkServerContext:
+    """Cells are forked from a process that has the imports and nothing else: fresh memory, no wait for imports.
+
+    Args:
+        models: the workloads; only Whisper needs transformers. What is not installed is left out by multiprocessing.
+    """
     forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(["orthograd.benchmark.preload"])
+    whisper = any(model.startswith("whisper") for model in models)
+    forkserver.set_forkserver_preload([*_IMPORTS, *(_IMPORTS_WHISPER if whisper else [])])
     return forkserver
 
 

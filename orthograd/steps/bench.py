@@ -127,7 +127,7 @@ def run(arguments: Namespace) -> None:
 
 def _timings(arguments: Namespace, device: str, limits: timing.Limits) -> Iterator[list[dict[str, Any]]]:
     """The rows of one model and k after another, small k first; every contender has one, measured or not."""
-    forkserver = timing.context()
+    forkserver = timing.context(arguments.models)
     names = list(CONTENDERS)
     for model in arguments.models:
         agreement = timing.verify(forkserver, model, names, arguments.threads, device, limits)

@@ -52,7 +52,7 @@ def test_every_contender_has_a_row_with_machine_and_commit(out: Path) -> None:
 
 
 def test_low_precision_loses_orthogonality(out: Path) -> None:
-    precision = _read(out, "precision").set_index(["samples", "precision", "refined"])
+    precision = _read(out, "precision").set_index(["samples", "precision", "refined"]).sort_index()
     single = precision.loc["independent", "float32", False]
     half = precision.loc["independent", "bf16", False]
     assert single["max_cosine"] < 1e-5

@@ -46,7 +46,7 @@ def test_a_larger_cell_is_foreseen_from_a_smaller_one() -> None:
 
 @pytest.fixture(scope="module")
 def forkserver():
-    return run.context()
+    return run.context(["small-resnet"])
 
 
 def test_a_cell_is_timed_in_turns_with_the_floor(forkserver) -> None:
