@@ -11,11 +11,11 @@ from typing import Self
 
 import pandas as pd
 
+from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, RETRAINED, Experiment
 
 KEYS = ["dataset", "model", "scenario", "scenario_kind", "retain_size", "method", "seed", "replicate"]
 SCENARIO_KINDS = ("random", "class")
-GAP_SETS = ("forget", "retain", "test")
 
 RUN_ACCURACIES = [
     "accuracy_forget",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from orthograd.reporting import captions
-from orthograd.reporting.data import GAP_SETS, REFERENCES, ExperimentData, rows_of
+from orthograd.metrics.retraining import GAP_SETS
+from orthograd.reporting.data import REFERENCES, ExperimentData, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import standings
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise

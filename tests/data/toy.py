@@ -82,6 +82,8 @@ def make_dataset(*sources: dict[str, str]) -> Dataset:
             "citation": "nobody",
             "homepage": "http://toy.invalid",
             "classes": ["a", "b"],
+            "train_size": 2,
+            "test_size": 2,
             "files": files,
             "sources": list(sources),
         }
