@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -35,9 +34,9 @@ def cost(timings: pd.DataFrame, column: str) -> tuple[bytes, bytes]:
         legend = 0.2 * math.ceil((len(CONTENDERS)) / 3)
         figure, axes = axes_grid(lines, columns, len(models), PAGE_WIDTH, 2.3 * lines + legend)
         for ax, model in zip(axes, models, strict=True):
-            for slot, name in enumerate(CONTENDERS):
+            for name in CONTENDERS:
                 rows = done[(done["model"] == model) & (done["contender"] == name)].sort_values("k")
-                ax.plot(rows["k"], rows[column] / _unit(column), **_look(slot, name))
+                ax.plot(rows["k"], rows[column] / _unit(column), **_look(name))
             _axes(ax, timings[timings["model"] == model], column)
             ax.set_title(LABELS[model])
         figure.legend(handles=_handles(), loc="outside lower center", ncols=3, frameon=False)
@@ -45,7 +44,7 @@ def cost(timings: pd.DataFrame, column: str) -> tuple[bytes, bytes]:
 
 
 def size(timings: pd.DataFrame, k: int) -> tuple[bytes, bytes]:
-    """Time and peak memory of a step over the floor's, against the number of trainable parameters: SVG and PNG.
+    """Time and peak memory of a step over the floor's, models in the order of trainable parameters: SVG and PNG.
 
     Args:
         timings: the measured table.
@@ -53,49 +52,49 @@ def size(timings: pd.DataFrame, k: int) -> tuple[bytes, bytes]:
     """
     done = timings[(timings["status"] == DONE) & (timings["k"] == k)]
     panels = {"time_ratio": "Time of a step, × NegGrad+", "memory_ratio": "Peak memory, × NegGrad+"}
-    named = timings.drop_duplicates("model").sort_values("parameters")
+    sizes = timings.groupby("model")["parameters"].first().sort_values()
+    position = {model: place for place, model in enumerate(sizes.index)}
+    names = [name for name in CONTENDERS if name != FLOOR]
     with mpl.style.context(STYLE):
-        figure, axes = axes_grid(1, 2, 2, PAGE_WIDTH, 3.2)
+        figure, axes = axes_grid(1, 2, 2, PAGE_WIDTH, 3.3)
         for ax, (column, label) in zip(axes, panels.items(), strict=True):
-            for slot, name in enumerate(CONTENDERS):
-                rows = done[done["contender"] == name].sort_values("parameters")
-                ax.plot(rows["parameters"], rows[column], **_look(slot, name))
-            ax.set_xscale("log")
+            ax.axhline(1, **_look(FLOOR))
+            for place, name in enumerate(names):
+                rows = done[done["contender"] == name]
+                shift = (place - (len(names) - 1) / 2) * 0.09
+                ax.plot(rows["model"].map(position) + shift, rows[column], **{**_look(name), "ls": ""})
             ax.set_yscale("log")
             ax.minorticks_off()
-            ax.set_xticks(named["parameters"], [_size_label(row) for row in named.to_dict("records")])
+            ax.set_xlim(-0.5, len(sizes) - 0.5)
+            labels = [f"{LABELS[str(model)]}\n{count / 1e6:.2g} M" for model, count in sizes.items()]
+            ax.set_xticks(range(len(sizes)), [text.replace(", ", ",\n") for text in labels])
             ax.tick_params(axis="x", labelsize=7)
-            ax.margins(x=0.12)
             ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.set_xlabel("Model, trainable parameters")
             ax.set_ylabel(label)
             sns.despine(ax=ax)
-        figure.supxlabel("Trainable parameters", fontsize="medium")
         figure.legend(handles=_handles(), loc="outside lower center", ncols=3, frameon=False)
         return saved(figure)
 
 
-def _size_label(row: Mapping[Hashable, Any]) -> str:
-    return f"{LABELS[row['model']].replace(', ', chr(10))}\n{row['parameters'] / 1e6:.2g} M"
-
-
 def _handles() -> list[Line2D]:
-    return [
-        Line2D([], [], label=contender.label, **_look(slot, name))
-        for slot, (name, contender) in enumerate(CONTENDERS.items())
-    ]
+    return [Line2D([], [], label=contender.label, **_look(name)) for name, contender in CONTENDERS.items()]
 
 
 def _unit(column: str) -> float:
     return 1.0 if column == "seconds" else MIB
 
 
-def _look(slot: int, name: str) -> dict[str, Any]:
+def _look(name: str) -> dict[str, Any]:
+    """Line and mark of a contender, the same in every figure: ours solid, the others dashed."""
     if name == FLOOR:
         return {"color": "0.35", "marker": "", "ls": ":", "lw": 2.0}
+    slot = list(CONTENDERS).index(name) - 1  # the floor comes first
     ours = name.startswith("ours")
+    colours = [*COLOURS, "0.1"]
     return {
-        "color": COLOURS[slot % len(COLOURS)],
+        "color": colours[slot % len(colours)],
         "marker": MARKERS[slot % len(MARKERS)],
         "ls": DASHES[0] if ours else DASHES[1],
         "lw": 1.6 if ours else 1.0,
