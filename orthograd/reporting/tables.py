@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orthograd.reporting import captions
 from orthograd.metrics.retraining import GAP_SETS
+from orthograd.reporting import captions
 from orthograd.reporting.data import REFERENCES, ExperimentData, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import standings

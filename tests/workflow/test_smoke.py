@@ -234,7 +234,10 @@ def test_the_workflow_is_linted_and_formatted() -> None:
     assert formatted.returncode == 0, formatted.stderr
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 16), ("--dag", 35)])
+# 7 rules with one job, 7 with one a scenario, 2 with one a scenario and method.
+@pytest.mark.parametrize(
+    ("graph", "nodes"), [("--rulegraph", 16), ("--dag", 7 + 7 * 2 + 2 * 2 * len(METHODS))]
+)
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr
