@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps in each cell, at most")
-    parser.add_argument("--enough", type=float, default=8, help="seconds of steps to time in a cell")
+    parser.add_argument("--enough", type=float, default=6, help="seconds of steps to time in a cell")
     parser.add_argument("--time-limit", type=float, default=30, help="seconds for one step")
     parser.add_argument(
         "--memory-limit", type=float, help="GiB for the process of one cell; else 0.7 of what is free"
