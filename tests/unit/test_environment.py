@@ -78,5 +78,10 @@ def test_the_conda_environments_are_those_of_the_lock() -> None:
 
 def test_the_package_is_typed_and_carries_its_files() -> None:
     package = ROOT / "orthograd"
-    for name in ("py.typed", "data/registry.yaml", "reporting/templates/index.html.j2"):
+    for name in (
+        "py.typed",
+        "data/registry.yaml",
+        "reporting/templates/index.html.j2",
+        "reporting/templates/style.css",
+    ):
         assert (package / name).is_file()
