@@ -30,17 +30,19 @@ AGREEMENT = 1e-7
 
 POLL_SECONDS = 0.02
 
+SLACK = 3
+"""A first step touches memory that the system, or the host of a virtual machine, must provide: that can be slow."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """Bounds on one cell.
 
     Attributes:
-        seconds: for one step; four times as much for loading.
+        seconds: for one step; `SLACK` times as much for loading and for the first step.
         bytes: resident memory of its process.
         repeats: timed steps, at most.
-        enough: seconds of timed steps after which none is repeated. A first step that takes longer is the timed one:
-            what a warm-up would save is little against it.
+        enough: seconds of timed steps after which none is repeated.
     """
 
     seconds: float
@@ -60,7 +62,6 @@ class Outcome:
     cell: Cell
     status: str = DONE
     reason: str = ""
-    warmed_up: bool = True
     seconds: list[float] = field(default_factory=list)
     floor_seconds: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -80,7 +81,6 @@ class Outcome:
             "status": self.status,
             "reason": self.reason,
             "repeats": len(self.seconds),
-            "warmed_up": self.warmed_up if done else None,
             "seconds": statistics.median(self.seconds) if done else None,
             "seconds_min": min(self.seconds) if done else None,
             "seconds_max": max(self.seconds) if done else None,
@@ -198,7 +198,7 @@ def verify(
     """
     process = Process(forkserver, worker.verify, (model, list(contenders), threads, device), limits.bytes)
     try:
-        results = dict(process.receive(4 * limits.seconds) for _ in contenders)
+        results = dict(process.receive(SLACK * limits.seconds) for _ in contenders)
     finally:
         process.close()
     return {name: judged(result) for name, result in results.items()}
@@ -215,13 +215,15 @@ def judged(agreement: dict[str, Any]) -> dict[str, Any]:
 def foreseen(smaller: Outcome, m: int, k: int, limits: Limits) -> str | None:
     """Why the cell of m and k samples is not worth a start, from the same contender's cell of fewer; None if it is.
 
-    Every contender's time grows at least about in proportion to the samples.
+    Every contender's time and memory grow about in proportion to the samples, or faster. What will run out of memory
+    is started: it ends soon, and is then known rather than foreseen.
     """
     start = smaller.cell
-    if smaller.status != DONE:
+    if smaller.status != DONE or smaller.peak_bytes is None:
         return f"at k = {start.k}: {smaller.status}"
-    seconds = statistics.median(smaller.seconds) * (m + k) / (start.m + start.k)
-    if seconds > limits.seconds:
+    growth = (m + k) / (start.m + start.k)
+    seconds = statistics.median(smaller.seconds) * growth
+    if seconds > limits.seconds and smaller.peak_bytes * growth < limits.bytes:
         return f"about {seconds:.0f} s a step, in proportion to k = {start.k}; the limit is {limits.seconds:.0f} s"
     return None
 
@@ -261,7 +263,7 @@ def measure(
     outcomes = [floor_outcome]
     try:
         floor = _started(forkserver, floor_outcome.cell, limits)
-        first = _step(floor, limits.seconds)
+        first = _step(floor, SLACK * limits.seconds)
     except CellFailed as failed:
         floor_outcome.status, floor_outcome.reason = failed.status, failed.reason
         return [
@@ -289,7 +291,7 @@ def measure(
 
 def _started(forkserver: ForkServerContext, cell: Cell, limits: Limits) -> Process:
     process = Process(forkserver, worker.serve, (cell,), limits.bytes)
-    process.receive(4 * limits.seconds)
+    process.receive(SLACK * limits.seconds)
     return process
 
 
@@ -305,22 +307,15 @@ def _rounds(
     """Steps of floor and contender in turns, into the outcomes."""
     process = _started(forkserver, outcome.cell, limits)
 
-    def round_() -> tuple[dict[str, Any], dict[str, Any]]:
-        return _step(floor, limits.seconds), _step(process, limits.seconds)
-
-    def keep(before: dict[str, Any], own: dict[str, Any]) -> None:
-        floor_outcome.seconds.append(before["seconds"])
-        outcome.floor_seconds.append(before["seconds"])
-        outcome.seconds.append(own["seconds"])
-        outcome.figures = own
-
+    steps = outcome.seconds
     try:
-        before, own = round_()
-        outcome.peak_bytes = own["bytes"]
-        if own["seconds"] > limits.enough:
-            outcome.warmed_up = False
-            keep(before, own)
-        while len(outcome.seconds) < limits.repeats and sum(outcome.seconds) < limits.enough:
-            keep(*round_())
+        outcome.peak_bytes = _step(process, SLACK * limits.seconds)["bytes"]
+        # By the shortest step: that one was disturbed must not end the repeats which would show it.
+        while not steps or (len(steps) < limits.repeats and len(steps) * min(steps) < limits.enough):
+            before, own = _step(floor, SLACK * limits.seconds), _step(process, SLACK * limits.seconds)
+            floor_outcome.seconds.append(before["seconds"])
+            outcome.floor_seconds.append(before["seconds"])
+            steps.append(own["seconds"])
+            outcome.figures = own
     finally:
         process.close()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MOST_FORGET = 64
 
-LARGEST_ON_CPU = {"vit-tiny": 64, "whisper-tiny-lora": 64}
+LARGEST_ON_CPU = {"resnet18": 256, "vit-tiny": 64, "whisper-tiny-lora": 64}
 """Largest k of a model on a CPU, so that `make bench` takes minutes; `--whole-grid` lifts it."""
 
 PACKAGES = ("transformers", "peft", "opacus", "torchjd")
@@ -41,8 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps in each cell, at most")
-    parser.add_argument("--enough", type=float, default=6, help="seconds of steps to time in a cell")
-    parser.add_argument("--time-limit", type=float, default=30, help="seconds for one step")
+    parser.add_argument("--enough", type=float, default=4, help="seconds of steps to time in a cell")
+    parser.add_argument("--time-limit", type=float, default=20, help="seconds for one step")
     parser.add_argument(
         "--memory-limit", type=float, help="GiB for the process of one cell; else 0.7 of what is free"
     )

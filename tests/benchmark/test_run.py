@@ -28,18 +28,17 @@ def test_the_row_is_made_of_medians_and_paired_ratios() -> None:
 def test_a_row_without_a_measurement_has_its_reason_and_no_number() -> None:
     row = Outcome(CELL, SKIPPED, "why").row({})
     assert (row["status"], row["reason"], row["repeats"]) == (SKIPPED, "why", 0)
-    assert {row[name] for name in ("seconds", "time_ratio", "peak_bytes", "memory_ratio", "warmed_up")} == {
-        None
-    }
+    assert {row[name] for name in ("seconds", "time_ratio", "peak_bytes", "memory_ratio")} == {None}
 
 
 def test_a_larger_cell_is_foreseen_from_a_smaller_one() -> None:
-    smaller = Outcome(replace(CELL, m=64, k=64), seconds=[4.0, 5.0, 6.0])
-    limits = replace(LIMITS, seconds=12)
+    smaller = Outcome(replace(CELL, m=64, k=64), seconds=[4.0, 5.0, 6.0], peak_bytes=1000)
+    limits = replace(LIMITS, seconds=12, bytes=2501)
     assert run.foreseen(smaller, 64, 192, limits) is None  # 5 · 256/128 = 10
     assert run.foreseen(smaller, 64, 256, limits) == (  # 5 · 320/128 = 12.5
         "about 12 s a step, in proportion to k = 64; the limit is 12 s"
     )
+    assert run.foreseen(smaller, 64, 256, replace(limits, bytes=2500)) is None  # memory will show: 1000 · 2.5
     failed = Outcome(smaller.cell, OUT_OF_MEMORY, "why")
     assert run.foreseen(failed, 64, 256, limits) == "at k = 64: out of memory"
 
@@ -56,18 +55,16 @@ def test_a_cell_is_timed_in_turns_with_the_floor(forkserver) -> None:
     assert (skipped.status, skipped.reason, skipped.seconds) == (SKIPPED, "why", [])
     assert len(ours.seconds) == LIMITS.repeats
     assert floor.seconds == ours.floor_seconds
-    assert ours.warmed_up
     assert all(seconds > 0 for seconds in ours.seconds + floor.seconds)
     assert ours.figures["rank"] == 4
     assert (floor.cell.m, floor.cell.k) == (3, 4)
     assert ours.peak_bytes > 0
 
 
-def test_a_first_step_that_is_long_is_the_timed_one(forkserver) -> None:
+def test_a_long_step_is_not_repeated(forkserver) -> None:
     limits = replace(LIMITS, enough=0.0)
     _, ours = run.measure(forkserver, "small-resnet", 3, 4, {"ours-gramian": None}, 1, "cpu", limits)
     assert len(ours.seconds) == 1
-    assert not ours.warmed_up
 
 
 def test_what_a_limit_stops_is_a_row(forkserver) -> None:
