@@ -195,7 +195,7 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
                 clip_on=False,
             )
     original = runs["method"] == ORIGINAL
-    ax.plot(x[zone], y[zone], marker="x", ms=5, mew=1.1, ls="", color="0.25", zorder=5, clip_on=False)
+    ax.plot(x[zone], y[zone], marker="x", ms=5, mew=1.1, ls="", color="0.25", zorder=3.5, clip_on=False)
     ax.plot(
         x[original],
         y[original],
