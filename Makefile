@@ -12,7 +12,7 @@ PROFILES := $(basename $(notdir $(shell grep -l '^profile:' config/*.yaml)))
 ENVIRONMENT := .venv/ready
 SNAKEMAKE := .venv/bin/snakemake --cores $(CORES) --configfile config/$(PROFILE).yaml
 
-.PHONY: help environment reproduce test publish lint lock clean
+.PHONY: help environment reproduce test bench publish lint lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 16
@@ -34,9 +34,14 @@ reproduce: $(ENVIRONMENT) ## Compute everything and render the report (PROFILE=l
 test: $(ENVIRONMENT) ## Run the whole test suite.
 	@.venv/bin/python -m pytest
 
+bench: $(ENVIRONMENT) ## Measure the engine beside the other ways, with their packages → reports/benchmark.
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.lock
+	.venv/bin/python -m orthograd bench --out reports/benchmark
+	@echo "The page:     reports/benchmark/index.html   (to keep it: make publish PROFILE=benchmark)"
+
 publish: ## Copy the report, with its commit, config and machine, to reports/published.
 	@test -f reports/$(PROFILE)/index.html || \
-	  { echo "error: no reports/$(PROFILE)/index.html. Run: make reproduce PROFILE=$(PROFILE)" >&2; exit 1; }
+	  { echo "error: no reports/$(PROFILE)/index.html. Run: $(if $(filter benchmark,$(PROFILE)),make bench,make reproduce PROFILE=$(PROFILE))" >&2; exit 1; }
 	@mkdir -p reports/published
 	@rm -rf reports/published/$(PROFILE)
 	@cp -r reports/$(PROFILE) reports/published/$(PROFILE)
@@ -49,9 +54,12 @@ lint: $(ENVIRONMENT) ## Check format, style, types and the workflow.
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
 
-lock: ## Resolve pyproject.toml anew into requirements.lock and the conda environments.
+lock: ## Resolve pyproject.toml anew into the two locks and the conda environments.
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --upgrade --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra bench --constraint requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet \
+	  -o requirements-bench.lock
 	.venv/bin/python workflow/envs/generate.py
 
 clean: ## Remove what was computed (results and unpublished reports); keep the environment.

@@ -49,12 +49,12 @@ RC: dict[str, Any] = {
 }
 
 # From matplotlib's own defaults, so that the settings of a user do not change the figures.
-_STYLE: Any = ["default", RC]
+STYLE: Any = ["default", RC]
 
 # Pink and yellow of the palette are too faint for lines; grey is for the retrained models.
-_COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind").as_hex()) if i not in (6, 7, 8)]
-_MARKERS = ["o", "s", "^", "D", "v", "P", "p", "<", "X", ">", "h", "d", (4, 1, 45)]
-_DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2))]
+COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind").as_hex()) if i not in (6, 7, 8)]
+MARKERS = ["o", "s", "^", "D", "v", "P", "p", "<", "X", ">", "h", "d", (4, 1, 45)]
+DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2))]
 _ZONE = "0.55"
 _INK = "0.1"
 
@@ -81,7 +81,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     """
     unknown = sorted(set(methods) - set(METHOD_LABELS))
     names = [*METHOD_LABELS, *unknown]
-    distinct = len(_COLOURS) * len(_MARKERS)
+    distinct = len(COLOURS) * len(MARKERS)
     if len(names) > distinct:
         raise ReportError(
             f"{len(names)} methods, but only {distinct} distinct styles; "
@@ -90,9 +90,9 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     return {
         name: MethodStyle(
             method_label(name),
-            _COLOURS[slot % len(_COLOURS)],
-            _MARKERS[slot % len(_MARKERS)],
-            _DASHES[slot % len(_DASHES)],
+            COLOURS[slot % len(COLOURS)],
+            MARKERS[slot % len(MARKERS)],
+            DASHES[slot % len(DASHES)],
         )
         for slot, name in enumerate(names)
     }
@@ -119,7 +119,7 @@ def tradeoff(data: ExperimentData) -> RenderedFigure:
     """Forget against test accuracy: every seed of every method, the retrained models as target zone."""
     styles = method_styles(data.report_methods)
     models = data.experiment.models
-    with mpl.style.context(_STYLE):
+    with mpl.style.context(STYLE):
         handles = [
             Line2D([], [], marker="*", ms=11, ls="", color=_INK, label="Original"),
             Line2D([], [], marker="x", ms=5, ls="", color="0.25", label="Retrained"),
@@ -135,7 +135,7 @@ def tradeoff(data: ExperimentData) -> RenderedFigure:
         legend_columns = columns + 2
         legend_height = 0.2 * math.ceil(len(handles) / legend_columns)
         width, height = (4.8, 3.3) if columns == 1 else (PAGE_WIDTH, 3.0)
-        figure, axes = _panels(lines, columns, len(models), width, height * lines + legend_height)
+        figure, axes = axes_grid(lines, columns, len(models), width, height * lines + legend_height)
         for ax, model in zip(axes, models, strict=True):
             _tradeoff_panel(ax, data, model, styles)
             if len(models) > 1:
@@ -223,15 +223,15 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
     panels, _ = _panels_of(data)
     several = len(data.experiment.models) > 1
     curves = {
-        "accuracy_forget": ("Forget", _COLOURS[3], _DASHES[0]),
-        "accuracy_validation": ("Validation", _COLOURS[4], _DASHES[1]),
-        "accuracy_test": ("Test", _COLOURS[2], _DASHES[3]),
+        "accuracy_forget": ("Forget", COLOURS[3], DASHES[0]),
+        "accuracy_validation": ("Validation", COLOURS[4], DASHES[1]),
+        "accuracy_test": ("Test", COLOURS[2], DASHES[3]),
     }
-    with mpl.style.context(_STYLE):
+    with mpl.style.context(STYLE):
         columns = min(4, len(panels))
         lines = math.ceil(len(panels) / columns)
         width = max(PAGE_WIDTH * columns / 4, 3.4)
-        figure, axes = _panels(lines, columns, len(panels), width, 0.7 + 1.95 * lines)
+        figure, axes = axes_grid(lines, columns, len(panels), width, 0.7 + 1.95 * lines)
         shown = 100 * pd.concat(
             [
                 *(rows[column] for _, _, rows in panels for column in curves),
@@ -293,9 +293,10 @@ FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (tradeoff, tra
 """One function a figure, in the order of ``FIGURE_NAMES``."""
 
 
-def _panels(
+def axes_grid(
     lines: int, columns: int, used: int, width: float, height: float
 ) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of width × height inches and the first `used` of its lines × columns axes; the others are removed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
@@ -325,10 +326,12 @@ def _target_zone(
 
 
 def _rendered(figure: Figure, data: ExperimentData, name: str) -> RenderedFigure:
+    return RenderedFigure(data.experiment.id, name, figure_captions(data)[name], *saved(figure))
+
+
+def saved(figure: Figure) -> tuple[bytes, bytes]:
+    """A figure as SVG and PNG, without date and version: the same figure has the same bytes."""
     svg, png = io.BytesIO(), io.BytesIO()
-    # No date and no version in the files: the same figure has the same bytes.
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", metadata={"Software": None})
-    return RenderedFigure(
-        data.experiment.id, name, figure_captions(data)[name], svg.getvalue(), png.getvalue()
-    )
+    return svg.getvalue(), png.getvalue()

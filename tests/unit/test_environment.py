@@ -28,9 +28,21 @@ def test_every_line_of_the_lock_is_pinned_and_hashed() -> None:
     assert all("--hash=sha256:" in hashes for *_, hashes in _locked())
 
 
+def test_the_lock_of_the_benchmark_only_adds_to_the_lock() -> None:
+    more = (ROOT / "requirements-bench.lock").read_text(encoding="utf-8").splitlines()
+    lines = iter(more)
+    assert all(line in lines for line in LOCK.splitlines()), "run `make lock`"  # all of it, in its order
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", "\n".join(more), re.M))
+    for text in project["optional-dependencies"]["bench"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pins[requirement.name]), f"{text}: run `make lock`"
+
+
 def test_the_lock_names_no_host() -> None:
     for path in (
         ROOT / "requirements.lock",
+        ROOT / "requirements-bench.lock",
         ROOT / "environment.yml",
         ROOT / "workflow" / "envs" / "orthograd.yaml",
     ):
@@ -66,5 +78,10 @@ def test_the_conda_environments_are_those_of_the_lock() -> None:
 
 def test_the_package_is_typed_and_carries_its_files() -> None:
     package = ROOT / "orthograd"
-    for name in ("py.typed", "data/registry.yaml", "reporting/templates/index.html.j2"):
+    for name in (
+        "py.typed",
+        "data/registry.yaml",
+        "reporting/templates/index.html.j2",
+        "reporting/templates/style.css",
+    ):
         assert (package / name).is_file()

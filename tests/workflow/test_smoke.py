@@ -175,6 +175,7 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
         ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
+        ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
         ("orthograd/training.py", '"""Train in place', '"""Trains in place', set()),
         ("orthograd/methods/ft.py", "    optimizer = ", "    # A comment.\n    optimizer = ", set()),
     ],
@@ -191,7 +192,7 @@ def test_changed_code_concerns_the_steps_that_run_it(
         assert _planned(smoke, "--configfile", "config/smoke.yaml") == expected
     finally:
         path.write_text(text, encoding="utf-8")
-        # The template is an input, which Snakemake compares by time.
+        # The templates are inputs, which Snakemake compares by time.
         os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
 
 

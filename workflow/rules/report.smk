@@ -135,6 +135,7 @@ rule page:
         template=workflow.source_path(
             "../../orthograd/reporting/templates/index.html.j2"
         ),
+        style=workflow.source_path("../../orthograd/reporting/templates/style.css"),
         states=workflow.source_path("../../config/experiments.yaml"),
     output:
         config=f"{REPORT}/config.yaml",
