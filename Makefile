@@ -12,7 +12,7 @@ PROFILES := $(basename $(notdir $(shell grep -l '^profile:' config/*.yaml)))
 ENVIRONMENT := .venv/ready
 SNAKEMAKE := .venv/bin/snakemake --cores $(CORES) --configfile config/$(PROFILE).yaml
 
-.PHONY: help environment reproduce test bench publish lint lock clean
+.PHONY: help environment reproduce test bench publish lint docs lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 16
@@ -53,6 +53,9 @@ lint: $(ENVIRONMENT) ## Check format, style, types and the workflow.
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/snakemake --lint
+
+docs: $(ENVIRONMENT) ## Write the list of the methods, docs/methods.md.
+	.venv/bin/python -m orthograd methods --spaces config/spaces.yaml --profile config/laptop.yaml > docs/methods.md
 
 lock: ## Resolve pyproject.toml anew into the two locks and the conda environments.
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

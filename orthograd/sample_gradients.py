@@ -72,7 +72,7 @@ def squared_gradients(
     """
     import torch
 
-    from orthograd.engine.precision import exact
+    from orthograd.precision import exact
 
     total = [torch.zeros_like(exact(parameter.detach())) for parameter in base.trainable(model)]
     for rows in sample_gradients(model, samples, loss):

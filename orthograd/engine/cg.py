@@ -17,8 +17,8 @@ from orthograd.engine.batches import Batch, take
 from orthograd.engine.gramian import Gradients, gradients_of
 from orthograd.engine.layers import blocks
 from orthograd.engine.materialize import LossFunction, check_losses
-from orthograd.engine.precision import wide
 from orthograd.engine.solution import Parameters, Settings, Solution
+from orthograd.precision import wide
 
 # Iterations beyond k come from rounding: in exact arithmetic k are enough.
 ITERATIONS_PER_SAMPLE = 4

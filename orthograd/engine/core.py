@@ -24,10 +24,10 @@ from orthograd.engine.materialize import (
     rows_from_losses,
     solve_rows,
 )
-from orthograd.engine.precision import joint_norm
 from orthograd.engine.projection import default_noise_floor, default_rtol
 from orthograd.engine.recompute import Problem, choose, solve
 from orthograd.engine.solution import Parameters, Settings, Solution
+from orthograd.precision import joint_norm
 
 Scope = Literal["global", "tensor"]
 Retain = Literal["per_sample", "mean"]

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from orthograd.engine.graph import ModuleCall, Tape, map_tensors, tensors_of
 from orthograd.engine.layers import accumulation_dtype
-from orthograd.engine.precision import gradient_eps
 from orthograd.engine.solution import Parameters
+from orthograd.precision import gradient_eps
 
 # What a module raises that does not take a single sample: RuntimeError comes from torch, also for operations
 # that have no batching rule; the others from checks and from the module's own arithmetic on shapes.

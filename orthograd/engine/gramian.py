@@ -35,9 +35,9 @@ from orthograd.engine.layers import (
     layer_uses,
 )
 from orthograd.engine.materialize import NON_FINITE_MEND
-from orthograd.engine.precision import gradient_eps, joint_norm, wide, wide_dtype
 from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
+from orthograd.precision import gradient_eps, joint_norm, wide, wide_dtype
 
 # A refinement step pays where the error that the Gramian brings, about eps·κ², could be seen in the result.
 REFINE_ABOVE = 1e-4

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from orthograd.engine.layers import is_batched, is_known
-from orthograd.engine.precision import gradient_eps
 from orthograd.engine.solution import Parameters
+from orthograd.precision import gradient_eps
 
 _counter = itertools.count()
 

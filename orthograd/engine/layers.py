@@ -27,7 +27,7 @@ from torch.nn import grad as conv_gradients
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from orthograd.engine.precision import wide, wide_dtype
+from orthograd.precision import wide, wide_dtype
 
 # Multiply-adds of a matrix product that take as long as writing and reading back one element (measured on 2
 # CPU cores).

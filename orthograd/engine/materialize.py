@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from orthograd.engine.batches import Batch, batch_size, take, tree_map
 from orthograd.engine.graph import coarsest_eps
-from orthograd.engine.precision import exact
 from orthograd.engine.projection import project_rows
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
+from orthograd.precision import exact
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 

@@ -38,7 +38,7 @@ def bargain(retain: list[torch.Tensor], forget: list[torch.Tensor]) -> tuple[flo
     """
     import torch
 
-    from orthograd.engine.precision import joint_norm
+    from orthograd.precision import joint_norm
 
     dtype = max((part.dtype for part in retain), key=lambda dtype: torch.finfo(dtype).eps)
     sizes = joint_norm(retain), joint_norm(forget)

@@ -23,7 +23,7 @@ def logit_gradient_norms(model: nn.Module, samples: Samples) -> torch.Tensor:
     import torch
     from torch.nn import functional as F
 
-    from orthograd.engine.precision import exact
+    from orthograd.precision import exact
 
     norms = []
     with torch.no_grad():

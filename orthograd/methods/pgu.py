@@ -77,7 +77,7 @@ def kept_subspaces(
     import torch
     from torch import nn
 
-    from orthograd.engine.precision import exact
+    from orthograd.precision import exact
 
     moments: dict[nn.Parameter, torch.Tensor] = {}
 

@@ -16,6 +16,19 @@ from orthograd.reporting.text import ABSENT, method_label
 from orthograd.search import Choices, Range, Space
 
 
+HEADER = """\
+# The methods
+
+Written by `make docs`. L_r and L_f are the mean cross-entropies of a batch of retain and forget samples, θ the parameters, η the
+learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. *Published* values are defaults of the
+source, from which a value differs only where it is said; *searched* are the spaces of `snakemake tune`, *tuned* what the laptop
+profile takes (how it was chosen: `config/laptop.yaml`). Each method is pinned by `tests/methods/test_<name>.py` against its
+definition (gradient rules by `tests/unit/test_methods.py`, OrthoGrad's variants by `test_orthograd_family.py`), and all by `tests/methods/test_contract.py`: it changes
+the model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its passes.
+
+"""
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--spaces", type=Path, help="YAML: search space of each method (config/spaces.yaml)")
     parser.add_argument(
@@ -24,11 +37,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    spaces, tuned = (
-        {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
-        for path in (arguments.spaces, arguments.tuned)
-    )
-    print(listing(spaces, tuned), end="")
+    spaces = {} if arguments.spaces is None else _read(arguments.spaces)
+    tuned = {} if arguments.profile is None else _read(arguments.profile)["methods"]
+    print(HEADER + listing(spaces, tuned), end="")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
 def listing(spaces: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> str:
