@@ -128,15 +128,17 @@ def test_the_steps_change_nothing_inside_the_subspace_and_only_weights_of_layers
 def test_each_step_is_the_rule_under_a_geometric_step_size() -> None:
     method = methods.load("pgu")
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double().eval()
-    forget, retain = data()["forget"], data()["retain"]
-    top = _top(retain.images.flatten(1), 0.9)
-    updates = method.run(model, _view(), method.params.model_validate(PARAMS))
+    top = _top(data()["retain"].images.flatten(1), 0.9)
+    updates = method.run(model, _view(), method.params.model_validate(PARAMS | {"batch_size": 6}))
+    batches = _view().batches("forget", 6)
     weight = model[1].weight
-    # Three passes of one step from 0.5 towards 0.1.
-    for rate in (0.5, 0.5 * 0.2 ** (1 / 3), 0.5 * 0.2 ** (2 / 3)):
+    # Three passes of two steps from 0.5 towards 0.1.
+    for step_number in range(6):
+        rate = 0.5 * 0.2 ** (step_number // 2 / 3)
         before = weight.detach().clone()
-        p = model(forget.images).softmax(dim=1)
-        true = p[torch.arange(12), forget.labels]
+        images, labels = next(batches)
+        p = model(images).softmax(dim=1)
+        true = p[torch.arange(6), labels]
         entropy = -(p * p.log()).sum(dim=1)
         loss = (-(1 - true + 0.05).log() - 0.2 * entropy).mean()
         (gradient,) = torch.autograd.grad(loss, weight)
@@ -144,6 +146,7 @@ def test_each_step_is_the_rule_under_a_geometric_step_size() -> None:
         assert step.values["loss"] == pytest.approx(loss.item(), rel=1e-9)
         expected = before - rate * (gradient - gradient @ top @ top.T)
         torch.testing.assert_close(weight.detach(), expected, rtol=1e-9, atol=1e-12)
+    assert next(updates, None) is None
 
 
 def test_the_loss_by_hand() -> None:
