@@ -206,7 +206,9 @@ def _torchjd(work: Workload) -> Step:
         losses = work.loss_fn(work.model, _joined(forget, retain))
         gramian = engine.compute_gramian(losses).double().cpu()
         dtype = losses.dtype
-        solver = GramianSolver(gramian[m:, m:], default_rtol(dtype), default_noise_floor(dtype))
+        solver = GramianSolver(
+            gramian[m:, m:], default_rtol(dtype), default_noise_floor(dtype), torch.finfo(dtype).eps
+        )
         coefficients = solver.solve(gramian[m:, :m].mean(dim=1))
         k = len(coefficients)
         weights = torch.cat(
