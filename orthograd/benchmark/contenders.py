@@ -206,9 +206,8 @@ def _torchjd(work: Workload) -> Step:
         losses = work.loss_fn(work.model, _joined(forget, retain))
         gramian = engine.compute_gramian(losses).double().cpu()
         dtype = losses.dtype
-        solver = GramianSolver(
-            gramian[m:, m:], default_rtol(dtype), default_noise_floor(dtype), torch.finfo(dtype).eps
-        )
+        eps = torch.finfo(dtype).eps
+        solver = GramianSolver(gramian[m:, m:], default_rtol(dtype), default_noise_floor(dtype), eps)
         coefficients = solver.solve(gramian[m:, :m].mean(dim=1))
         k = len(coefficients)
         weights = torch.cat(
