@@ -20,6 +20,8 @@ from orthograd.reporting.figures import COLOURS, DASHES, MARKERS, PAGE_WIDTH, ST
 
 MIB = 2**20
 
+SIZE_K = 64
+
 
 def cost(timings: pd.DataFrame, column: str) -> tuple[bytes, bytes]:
     """Time (`seconds`) or peak memory (`peak_bytes`) of one step against k, one panel a model: SVG and PNG.
@@ -43,16 +45,17 @@ def cost(timings: pd.DataFrame, column: str) -> tuple[bytes, bytes]:
         return saved(figure)
 
 
-def size(timings: pd.DataFrame, k: int) -> tuple[bytes, bytes]:
+def size(timings: pd.DataFrame) -> tuple[bytes, bytes]:
     """Time and peak memory of a step over the floor's, models in the order of trainable parameters: SVG and PNG.
 
-    Args:
-        timings: the measured table.
-        k: retain samples; rows of another k are left out.
+    Each model at its largest measured k up to `SIZE_K`.
     """
-    done = timings[(timings["status"] == DONE) & (timings["k"] == k)]
+    done = timings[timings["status"] == DONE]
+    floor = done[(done["contender"] == FLOOR) & (done["k"] <= SIZE_K)]
+    largest = floor.groupby("model")["k"].max()
+    done = done[done["k"] == done["model"].map(largest)]
     panels = {"time_ratio": "Time of a step, × NegGrad+", "memory_ratio": "Peak memory, × NegGrad+"}
-    sizes = timings.groupby("model")["parameters"].first().sort_values()
+    sizes = done.groupby("model")[["parameters", "k"]].first().sort_values("parameters")
     position = {model: place for place, model in enumerate(sizes.index)}
     names = [name for name in CONTENDERS if name != FLOOR]
     with mpl.style.context(STYLE):
@@ -66,11 +69,13 @@ def size(timings: pd.DataFrame, k: int) -> tuple[bytes, bytes]:
             ax.set_yscale("log")
             ax.minorticks_off()
             ax.set_xlim(-0.5, len(sizes) - 0.5)
-            labels = [f"{LABELS[str(model)]}\n{count / 1e6:.2g} M" for model, count in sizes.items()]
+            labels = [
+                f"{LABELS[str(model)]}\n{count / 1e6:.2g} M\nk = {k}"
+                for model, count, k in sizes.itertuples()
+            ]
             ax.set_xticks(range(len(sizes)), [text.replace(", ", ",\n") for text in labels])
             ax.tick_params(axis="x", labelsize=7)
-            ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            _plain_ticks(ax)
             ax.set_xlabel("Model, trainable parameters")
             ax.set_ylabel(label)
             sns.despine(ax=ax)
@@ -112,8 +117,15 @@ def _axes(ax: Axes, rows: pd.DataFrame, column: str) -> None:
     ax.minorticks_off()
     ax.set_xlabel("k, retain samples")
     ax.set_ylabel("Seconds a step" if column == "seconds" else "Peak memory (MiB)")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _plain_ticks(ax)
     sns.despine(ax=ax)
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Plain numbers on the logarithmic axis, some between the powers of ten where it spans few of them."""
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if high < 50 * low else (1,)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def alignment(rows: pd.DataFrame) -> tuple[bytes, bytes]:

@@ -102,9 +102,7 @@ def _report(
     conditions: dict[str, str],
 ) -> None:
     """The figures and the page, from the tables."""
-    sizes = set(timings["k"])
     count, seeds = alignment["count"].iloc[0], alignment["seed"].nunique()
-    size_k = 64 if 64 in sizes else min(sizes)
     drawings = (
         (
             "time",
@@ -122,8 +120,9 @@ def _report(
         (
             "size",
             "Time and peak memory against the size of the model",
-            f"At k = {size_k}, over the NegGrad+ step of the same run. Of Whisper, only the LoRA matrices are trained.",
-            figures.size(timings, size_k),
+            f"At the largest measured k up to {figures.SIZE_K}, over the NegGrad+ step of the same run. Of Whisper, "
+            "only the LoRA matrices are trained.",
+            figures.size(timings),
         ),
         (
             "alignment",

@@ -155,3 +155,12 @@ def test_a_workload_has_its_size_and_one_loss_a_sample(name: str, parameters: in
         alone = work.loss_fn(work.model, (first[1:], second[1:]))
     assert together.shape == (2,)
     torch.testing.assert_close(together[1:], alone)
+
+
+def test_an_error_of_the_engine_is_not_taken_for_a_refusal(single_precision, monkeypatch) -> None:
+    def broken(work):
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setitem(CONTENDERS, "ours-gramian", Contender("ours", broken))
+    with pytest.raises(TypeError, match="a fault of ours"):
+        worker.agreement(*single_precision, ["ours-gramian"])

@@ -60,7 +60,7 @@ def test_low_precision_loses_orthogonality(out: Path) -> None:
     assert set(precision.loc[:, "tf32", :]["status"]) == {"not available on this machine"}
     pairs = precision.loc["nearly equal pairs", "float32"]
     assert pairs["condition_number"].min() > 3 * single["condition_number"]
-    assert pairs["max_cosine"][True] < pairs["max_cosine"][False]
+    assert pairs["max_cosine"].max() < 1e-5
 
 
 def test_only_sampled_data_under_plain_sgd_are_left_alone(out: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_figures_take_a_table_with_gaps() -> None:
         for k in (8, 64)
     ]
     timings = pd.DataFrame(rows)
-    for svg, png in (cost(timings, "seconds"), cost(timings, "peak_bytes"), size(timings, 64)):
+    for svg, png in (cost(timings, "seconds"), cost(timings, "peak_bytes"), size(timings)):
         assert svg.startswith(b"<?xml")
         assert png.startswith(b"\x89PNG")
 
