@@ -15,7 +15,6 @@ from orthograd.methods.base import Method
 from orthograd.reporting.text import ABSENT, method_label
 from orthograd.search import Choices, Range, Space
 
-
 HEADER = """\
 # The methods
 

@@ -27,7 +27,10 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_method_has_its_value_tests_and_its_search_space() -> None:
     spaces = yaml.safe_load((ROOT / "config" / "spaces.yaml").read_text(encoding="utf-8"))
     assert sorted(spaces) == methods.names()
-    shared = [ROOT / "tests" / "unit" / "test_methods.py", ROOT / "tests" / "methods" / "test_orthograd_family.py"]
+    shared = [
+        ROOT / "tests" / "unit" / "test_methods.py",
+        ROOT / "tests" / "methods" / "test_orthograd_family.py",
+    ]
     values = "".join(path.read_text(encoding="utf-8") for path in shared)
     for name in methods.names():
         own = ROOT / "tests" / "methods" / f"test_{name}.py"
