@@ -18,21 +18,20 @@ from orthograd.search import Choices, Range, Space
 HEADER = """\
 # The methods
 
-Written by `make docs`. L_r and L_f are the mean cross-entropies of a batch of retain and forget samples, θ the parameters, η the
-learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. *Published* values are defaults of the
-source, from which a value differs only where it is said; *searched* are the spaces of `snakemake tune`, *tuned* what the laptop
-profile takes (how it was chosen: `config/laptop.yaml`). Each method is pinned by `tests/methods/test_<name>.py` against its
-definition (gradient rules by `tests/unit/test_methods.py`, OrthoGrad's variants by `test_orthograd_family.py`), and all by `tests/methods/test_contract.py`: it changes
-the model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its passes.
+Written by `make docs`. L_r and L_f are the mean cross-entropies of a batch of retain and forget samples, θ the
+parameters, η the learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. *Published*
+values are defaults of the source, from which a value differs only where it is said; *searched* are the spaces of
+`snakemake tune`, *tuned* what the laptop profile takes (how it was chosen: `config/laptop.yaml`). Each method is
+pinned by `tests/methods/test_<name>.py` against its definition (gradient rules by `tests/unit/test_methods.py`,
+OrthoGrad's variants by `test_orthograd_family.py`), and all by `tests/methods/test_contract.py`: it changes the
+model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its passes.
 
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--spaces", type=Path, help="YAML: search space of each method (config/spaces.yaml)")
-    parser.add_argument(
-        "--tuned", type=Path, help="YAML: parameters that a search chose (config/tuned/*.yaml)"
-    )
+    parser.add_argument("--profile", type=Path, help="YAML: a profile, whose parameters are shown")
 
 
 def run(arguments: Namespace) -> None:
