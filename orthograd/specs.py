@@ -40,6 +40,10 @@ class StoppingRule(Strict):
         description="steps between two measurements of validation and test accuracy, a multiple of `every`"
     )
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
+    curve_steps: int = Field(
+        ge=0,
+        description="steps that the trajectory of a run that reached its target covers at least, a whole number >= 0",
+    )
 
 
 class Stopping(StoppingRule):

@@ -13,6 +13,12 @@ _KINDS = {
 }
 
 
+_AT_TARGET = (
+    "Test at target: test accuracy at equal forgetting, interpolated between the last check above the target and the "
+    "first one at or below it; – where a seed has none (target not reached, or at once by the first update)."
+)
+
+
 @dataclass(frozen=True)
 class Caption:
     """Title and setting are shared by all tables and figures of an experiment, ``notes`` belongs to one."""
@@ -37,8 +43,9 @@ def accuracy(data: ExperimentData) -> Caption:
     return Caption(
         data.experiment.title,
         _setting(data),
-        "Accuracy in percent; UIS is a ratio (lower is better). |Δ|: distance of an accuracy to that of the "
-        "retrained models, in percentage points (lower is better); gap: mean of |Δ| over forget, retain and "
+        f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). "
+        "|Δ|: distance of an accuracy to that of the retrained models, in percentage "
+        "points (lower is better); gap: mean of |Δ| over forget, retain and "
         f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by "
         "mean gap, among the methods that reached the target in every seed; others are not ranked (–). "
         f"{_published(data)}"
@@ -62,7 +69,8 @@ def paired(data: ExperimentData) -> Caption:
         _setting(data),
         "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, "
         "UIS as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain and test accuracy. "
-        f"{_spread(data)} Both reached: seeds in which both methods reached the target; in the others they "
+        f"{_AT_TARGET} {_spread(data)} "
+        "Both reached: seeds in which both methods reached the target; in the others they "
         f"are compared at unequal forgetting. {_claims(data, 'the interval excludes 0')}",
     )
 
@@ -76,6 +84,22 @@ def cost(data: ExperimentData) -> Caption:
         "above the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the "
         f"method (higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
     )
+
+
+def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
+    """Caption of the figure of test accuracies at equal forgetting; ``without`` names the methods that have none."""
+    notes = (
+        "Test accuracy in percent at the moment at which the forget accuracy is the target, interpolated between the "
+        f"checks on both sides. One marker a seed ({seeds_text(data.n)}), bar: their mean. Shaded: range of the test "
+        f"accuracy of all retrained models ({_references(data)}); dotted: mean of the original models. The axis spans "
+        "what is shown, it does not start at 0."
+    )
+    if without:
+        notes += (
+            " Not shown, as a seed did not reach the target or passed it with the first update: "
+            f"{listing([method_label(method) for method in without])}."
+        )
+    return Caption(data.experiment.title, _setting(data), notes)
 
 
 def tradeoff(data: ExperimentData) -> Caption:
@@ -95,7 +119,8 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
         f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
-        "Dotted: the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy "
+        "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind it the method "
+        "went on for the curve alone. Shaded: range of the test accuracy "
         f"of all retrained models ({_references(data)})."
     )
     if without_steps:

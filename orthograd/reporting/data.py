@@ -24,6 +24,7 @@ RUN_ACCURACIES = [
     "accuracy_validation",
     "accuracy_test",
     "accuracy_test_forgotten",
+    "test_at_target",
 ]
 RUN_NUMBERS = [
     "target",

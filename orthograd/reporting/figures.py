@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
 from orthograd.reporting.data import ExperimentData, ReportError, rows_of
-from orthograd.reporting.experiment import ORIGINAL, RETRAINED
+from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
 
 PAGE_WIDTH = 6.75
@@ -112,7 +112,67 @@ class RenderedFigure:
 def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
     """The caption of each figure by its name, without drawing it."""
     _, without_steps = _panels_of(data)
-    return {"tradeoff": captions.tradeoff(data), "trajectories": captions.trajectories(data, without_steps)}
+    return {
+        "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
+        "tradeoff": captions.tradeoff(data),
+        "trajectories": captions.trajectories(data, without_steps),
+    }
+
+
+def equal_forgetting(data: ExperimentData) -> RenderedFigure:
+    """Test accuracy at the target: one line a method, one marker a seed, and the range of the retrained models."""
+    styles = method_styles(data.report_methods)
+    models = data.experiment.models
+    hidden = _not_comparable(data)
+    rows = [row for row in data.experiment.rows if row not in hidden]
+    with mpl.style.context(STYLE):
+        height = 0.95 + 0.24 * len(rows)
+        figure, axes = axes_grid(1, len(models), len(models), 4.8 if len(models) == 1 else PAGE_WIDTH, height)
+        for ax, model in zip(axes, models, strict=True):
+            of_model = data.runs[data.runs["model"] == model]
+            retrained = 100 * of_model.loc[of_model["method"] == RETRAINED, "accuracy_test"]
+            ax.axvspan(retrained.min(), retrained.max(), color=_ZONE, alpha=0.35, lw=0, zorder=1)
+            original = 100 * of_model.loc[of_model["method"] == ORIGINAL, "accuracy_test"].mean()
+            ax.axvline(original, color=_INK, ls=":", lw=0.9, zorder=2)
+            for place, row in enumerate(rows):
+                style = styles[row.removesuffix(PUBLISHED)]
+                values = 100 * rows_of(of_model, model, row)["test_at_target"]
+                own = row in data.experiment.methods
+                ax.plot(
+                    values,
+                    [place] * len(values),
+                    marker=style.marker,
+                    ms=5.5,
+                    ls="",
+                    mfc=style.colour if own else "white",
+                    mec="white" if own else style.colour,
+                    mew=0.6 if own else 1.2,
+                    zorder=4,
+                    clip_on=False,
+                )
+                ax.plot(values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
+            ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Test accuracy at the target (%)")
+            ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if ax is axes[0] else [])
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            if len(models) > 1:
+                ax.set_title(model)
+            sns.despine(ax=ax)
+        handles = [
+            Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, range"),
+            Line2D([], [], color=_INK, ls=":", lw=0.9, label="Original, mean"),
+            Line2D([], [], marker="|", ms=10, mew=1.6, ls="", color=_INK, label="Mean over seeds"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        return _rendered(figure, data, "equal_forgetting")
+
+
+def _not_comparable(data: ExperimentData) -> list[str]:
+    """Rows without a test accuracy at the target in some seed."""
+    return [
+        row
+        for row in data.experiment.rows
+        if data.runs.loc[data.runs["method"] == row, "test_at_target"].isna().any()
+    ]
 
 
 def tradeoff(data: ExperimentData) -> RenderedFigure:
@@ -166,7 +226,7 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
     _target_zone(ax, x[zone], y[zone], x_limits, y_limits)
     for method in data.experiment.methods:
         style = styles[method]
-        paths = rows_of(data.trajectories, model, method).sort_values("step", kind="stable")
+        paths = _unlearning_steps(data, model, method)
         # Rows of a check between two measurements have no test accuracy.
         for _, path in paths.dropna(subset=["accuracy_test"]).groupby("seed"):
             ax.plot(
@@ -214,6 +274,13 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
     sns.despine(ax=ax)
 
 
+def _unlearning_steps(data: ExperimentData, model: str, method: str) -> pd.DataFrame:
+    """The trajectories of a method up to its unlearned models: without what was recorded behind the target."""
+    rows = rows_of(data.trajectories, model, method).sort_values(["seed", "step"], kind="stable")
+    last = rows_of(data.runs, model, method).set_index("seed")["steps"]
+    return rows[rows["step"] <= rows["seed"].map(last)]
+
+
 def trajectories(data: ExperimentData) -> RenderedFigure:
     """Forget, validation and test accuracy against the step: one panel a method, one thin line a seed.
 
@@ -244,6 +311,18 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
             ax.axhspan(retrained.min(), retrained.max(), color=_ZONE, alpha=0.35, lw=0, zorder=1)
             for target in sorted(set(rows_of(data.runs, model, method)["target"].dropna())):
                 ax.axhline(100 * target, color=_INK, ls=":", lw=0.9, zorder=2)
+            for _, way in _unlearning_steps(data, model, method).groupby("seed"):
+                ax.plot(
+                    way["step"].iloc[-1],
+                    100 * way["accuracy_forget"].iloc[-1],
+                    marker="o",
+                    ms=4,
+                    mfc="white",
+                    mec=_INK,
+                    mew=0.9,
+                    ls="",
+                    zorder=4,
+                )
             for _, path in rows.groupby("seed"):
                 for column, (_, colour, dashes) in curves.items():
                     known = path.dropna(subset=[column])
@@ -259,6 +338,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
         handles = [
             *(Line2D([], [], color=c, ls=d, lw=1.4, label=label) for label, c, d in curves.values()),
             Line2D([], [], color=_INK, ls=":", lw=1.2, label="Target (forget)"),
+            Line2D([], [], marker="o", ms=4, mfc="white", mec=_INK, mew=0.9, ls="", label="Stop"),
             Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, test"),
         ]
         ncols = len(handles) if columns == 4 else 3
@@ -289,7 +369,7 @@ def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]
     return panels, list(dict.fromkeys(without_steps))
 
 
-FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (tradeoff, trajectories)
+FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (equal_forgetting, tradeoff, trajectories)
 """One function a figure, in the order of ``FIGURE_NAMES``."""
 
 

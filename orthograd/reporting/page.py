@@ -123,6 +123,13 @@ GLOSSARY = (
         "Class forgetting only: accuracy on the test samples of the forgotten class.",
     ),
     Term(
+        "Test at target",
+        "A_i + (A_{i+1} − A_i) (F_i − target) / (F_i − F_{i+1})",
+        "Test accuracy A at equal forgetting: interpolated between the two checks i and i + 1 between which the "
+        "forget accuracy F falls to the target for the first time. The headline comparison, since runs end below "
+        "the target by as much as their steps are long.",
+    ),
+    Term(
         "UIS, random forgetting",
         "½ (|O_t − U_t| + |O_t − U_u|) / O_t",
         "Unlearning impact score, lower is better; t: test accuracy, u: accuracy on the forget set. It "
@@ -268,6 +275,7 @@ class _TableView:
 @dataclass(frozen=True)
 class _FigureView:
     title: str
+    wide: bool
     notes: str
     source: str
     links: Sequence[str]
@@ -278,7 +286,11 @@ _TABLE_TITLES = {
     "paired": "OrthoGrad against each other method",
     "cost": "Cost",
 }
-_FIGURE_TITLES = {"tradeoff": "Forgetting against test accuracy", "trajectories": "Trajectories"}
+_FIGURE_TITLES = {
+    "equal_forgetting": "Test accuracy at equal forgetting",
+    "tradeoff": "Forgetting against test accuracy",
+    "trajectories": "Trajectories",
+}
 
 
 def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict[str, object]:
@@ -299,6 +311,7 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
         "figures": [
             _FigureView(
                 _FIGURE_TITLES[name],
+                name == "trajectories",
                 captions[name].notes,
                 _embedded(folder / _existing(folder, figure_path(identifier, name, "svg"))),
                 [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.metrics.retraining import mean_gap, signed_differences
 from orthograd.metrics.uis import unlearning_impact_score
 from orthograd.records import read_json, write_json
@@ -29,16 +30,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     records = [read_json(path) for path in arguments.metrics]
     keys = [{key: record["run"][key] for key in KEYS} for record in records]
-    scores = [_scores(record, records) for record in records]
+    ways = [
+        None if key["method"] in ("original", "retrained") else pd.read_csv(path.with_name("trajectory.csv"))
+        for path, key in zip(arguments.metrics, keys, strict=True)
+    ]
+    scores = [
+        _scores(record, records) | {"test_at_target": _at_target(record, way)}
+        for record, way in zip(records, ways, strict=True)
+    ]
     costs = [_costs(record, records) for record in records]
     for rows, out in ((scores, arguments.runs), (costs, arguments.costs)):
         table = pd.DataFrame([key | row for key, row in zip(keys, rows, strict=True)])
         table.to_csv(out, index=False, lineterminator="\n")
-    trajectories = [
-        pd.read_csv(path.with_name("trajectory.csv")).assign(**key)
-        for path, key in zip(arguments.metrics, keys, strict=True)
-        if key["method"] not in ("original", "retrained")
-    ]
+    trajectories = [way.assign(**key) for way, key in zip(ways, keys, strict=True) if way is not None]
     table = pd.concat(trajectories, ignore_index=True)
     table[[*KEYS, *(column for column in table if column not in KEYS)]].to_csv(
         arguments.trajectories, index=False, lineterminator="\n"
@@ -82,6 +86,14 @@ def _scores(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[s
     row |= {f"diff_{name}": differences.get(name) for name in COMPARED}
     row["gap"] = mean_gap(differences) if differences else None
     return row
+
+
+def _at_target(record: dict[str, Any], way: pd.DataFrame | None) -> float | None:
+    if way is None:
+        return None
+    return at_forget_accuracy(
+        way["accuracy_forget"].tolist(), way["accuracy_test"].tolist(), record["outcome"]["target"]
+    )
 
 
 def _costs(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[str, Any]:

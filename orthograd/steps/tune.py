@@ -68,6 +68,8 @@ def run(arguments: Namespace) -> None:
     dataset = load(arguments.data)
     method = methods.load(spec.method)
     places = list(zip(arguments.seed, arguments.split, arguments.original, strict=True))
+    # A search looks at the unlearned models alone.
+    stopping = spec.stopping.model_copy(update={"curve_steps": 0})
     references = []
     for split_file, path in zip(arguments.split, arguments.retrained, strict=True):
         sets = inputs.sets(dataset, read_split(split_file), device)
@@ -85,7 +87,7 @@ def run(arguments: Namespace) -> None:
             watched={name: begin.sets[name] for name in GAP_SETS},
             pixels=begin.pixels,
             target=begin.target,
-            stopping=spec.stopping,
+            stopping=stopping,
             own_end=False,
             batch_size=spec.evaluation_batch,
             seed=seed,

@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> None:
     dataset = load(arguments.data)
     method = methods.load(spec.method)
     params = method.params.model_validate(spec.params)
-    code = code_version("orthograd.steps.unlearn", f"orthograd.methods.{spec.method}")
+    code = code_version("orthograd.steps.unlearn", methods.module(spec.method))
     files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
         begin = start(spec, dataset, split_file, original, device)

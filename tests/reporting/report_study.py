@@ -40,6 +40,14 @@ def _path(kind, method, original, target, damage, rng):
     return (frame.iloc[: below[0] + 1], True) if len(below) else (frame, False)
 
 
+def _at_target(path, reached, target):
+    """The accuracy on the straight line between the last two checks."""
+    if not reached:
+        return np.nan
+    (f0, t0), (f1, t1) = path[["accuracy_forget", "accuracy_test"]].tail(2).to_numpy()
+    return float(np.interp(target, [f1, f0], [t1, t0]))
+
+
 def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
     """runs, costs, trajectories; the derived columns follow their definitions."""
     rng = np.random.default_rng(7)
@@ -90,6 +98,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 row["accuracy_test_forgotten"] = np.clip(unlearned * 0.9, 0, 1) if kind == "class" else np.nan
                 row["target"] = target if run else np.nan
                 row["target_reached"] = run[1] if run else np.nan
+                row["test_at_target"] = _at_target(*run, target) if run else np.nan
                 row["steps"] = float(run[0]["step"].iloc[-1]) if run else np.nan
                 runs.append(row)
                 steps = row["steps"] if run else 3000

@@ -101,6 +101,7 @@ KEYS = {
     "Retain": "accuracy_retain",
     "Test": "accuracy_test",
     "Test, forgotten class": "accuracy_test_forgotten",
+    "Test at target": "test_at_target",
     "UIS": "uis",
     "Gap": "gap",
     "|Δ| forget": "gap_forget",
@@ -244,9 +245,7 @@ def test_verdict_says_what_doing_nothing_would_give(frames):
 def test_verdict_names_a_baseline_that_wins(frames):
     data = _with_gap(frames, {"neggrad": 0.001, "orthograd": 0.02, "neggrad_plus": 0.03})
     text = verdict(data, "small_resnet")
-    assert text.startswith(
-        "NegGrad comes closest to the retrained models, with a gap of 0.10 ± 0.00 percentage"
-    )
+    assert "NegGrad comes closest to the retrained models, with a gap of 0.10 ± 0.00 percentage" in text
     assert "OrthoGrad has rank 2 of 3 with a gap of 2.00 ± 0.00 percentage points." in text
     assert "Not ranked, target not reached in every seed: FT (0 of 3 seeds)." in text
     assert text.endswith("n = 3 seeds: no significance claim.")
@@ -255,19 +254,50 @@ def test_verdict_names_a_baseline_that_wins(frames):
 def test_verdict_ties_share_the_rank(frames):
     data = _with_gap(frames, {"neggrad": 0.01, "orthograd": 0.01, "neggrad_plus": 0.03})
     assert [s.rank for s in standings(data, "small_resnet")] == [1, None, 1, 3]
-    assert verdict(data, "small_resnet").startswith("OrthoGrad and NegGrad come (tied) closest")
+    assert "OrthoGrad and NegGrad come (tied) closest" in verdict(data, "small_resnet")
 
 
 def test_verdict_when_orthograd_missed_the_target_once(frames):
     data = _with_gap(frames, {"orthograd": 0.0}, {"orthograd": [0, 1]})
     text = verdict(data, "small_resnet")
-    assert not text.startswith("OrthoGrad")
+    assert "OrthoGrad comes closest" not in text
     assert "OrthoGrad (2 of 3 seeds) and FT (0 of 3 seeds)" in text
 
 
 def test_verdict_when_none_reached(frames):
     data = _with_gap(frames, {}, {method: [] for method in METHODS})
-    assert verdict(data, "small_resnet").startswith("No method reached the target in every seed")
+    assert "No method reached the target in every seed" in verdict(data, "small_resnet")
+
+
+def _kept(frames, values):
+    """The study with other test accuracies at the target: NaN for the methods that are not named."""
+    runs, costs, trajectories = frames
+    runs = runs.assign(test_at_target=runs["method"].map(values).astype(float))
+    return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
+
+
+def test_the_headline_is_the_test_accuracy_at_equal_forgetting(frames):
+    text = verdict(_kept(frames, {"neggrad": 0.85, "orthograd": 0.84, "neggrad_plus": 0.8}), "small_resnet")
+    assert text.startswith(
+        "At equal forgetting (forget accuracy interpolated to the target) NegGrad 85.00 ± 0.00% is the highest test "
+        "accuracy of 3 methods that can be compared so; OrthoGrad 84.00 ± 0.00% is number 2."
+    )
+    text = verdict(_kept(frames, {"neggrad": 0.85}), "small_resnet")
+    assert "of 1 method that can be compared so; OrthoGrad is not among them." in text
+    assert verdict(_kept(frames, {}), "small_resnet").startswith("No method passes the target step by step")
+
+
+def test_a_method_that_passed_the_target_in_some_seeds_only_has_no_mean_there(frames):
+    runs, costs, trajectories = frames
+    once = runs.assign(
+        test_at_target=runs["test_at_target"].mask((runs["method"] == "neggrad") & (runs["seed"] == 1))
+    )
+    data = ReportData.of_frames(once, costs, trajectories).select(make_experiment())
+    table = accuracy_table(data)
+    shown = {row[0].text: row[table.header.index("Test at target")].text for row in table.rows}
+    assert shown["NegGrad"] == shown["FT"] == shown["Original"] == "–"
+    assert shown["OrthoGrad"] != "–"
+    assert "NegGrad" not in verdict(data, "small_resnet").split(".")[0]
 
 
 def test_verdict_with_enough_seeds_compares_with_the_second():

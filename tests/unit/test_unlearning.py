@@ -49,6 +49,7 @@ def _run(
     method: Method = METHOD,
     record_every: int = 1,
     own_end: bool = False,
+    curve_steps: int = 0,
 ):
     model = Threshold().eval()
     run = unlearn(
@@ -59,7 +60,9 @@ def _run(
         watched={"forget": FORGET, "test": _samples(9, 10)},
         pixels=PixelScale((0.0,), (1.0,)),
         target=target,
-        stopping=StoppingRule(every=every, record_every=record_every, max_steps=max_steps),
+        stopping=StoppingRule(
+            every=every, record_every=record_every, max_steps=max_steps, curve_steps=curve_steps
+        ),
         own_end=own_end,
         batch_size=3,
         seed=0,
@@ -105,6 +108,53 @@ def test_the_other_sets_are_measured_in_their_own_rhythm_and_at_the_end() -> Non
     assert [row["step"] for row in run.trajectory] == [0, 1, 2, 3]
     assert [row["accuracy_forget"] for row in run.trajectory] == [1.0, 0.75, 0.5, 0.25]
     assert ["accuracy_test" in row for row in run.trajectory] == [True, False, True, True]
+
+
+def test_both_sides_of_the_target_are_measured_whatever_the_rhythm() -> None:
+    run, model = _run(target=0.25, every=1, max_steps=10, record_every=10)
+    assert ["accuracy_test" in row for row in run.trajectory] == [True, False, True, True]
+    assert model.threshold.item() == 3.5
+
+
+@pytest.mark.parametrize("curve_steps", [2, 9])
+def test_the_trajectory_goes_on_behind_the_target_and_the_model_does_not(curve_steps: int) -> None:
+    run, model = _run(target=0.5, every=1, max_steps=10, record_every=4, curve_steps=curve_steps)
+    alone, _ = _run(target=0.5, every=1, max_steps=10, record_every=4)
+    assert (run.reached, run.steps) == (True, 2)
+    assert model.threshold.item() == 2.5
+    assert (run.cost.forward, run.cost.backward) == (alone.cost.forward, alone.cost.backward) == (6, 4)
+    assert [row["step"] for row in run.trajectory] == list(range(curve_steps + 1))
+    forget = [1, 0.75, 0.5, 0.25, 0, 0, 0, 0, 0, 0]
+    assert [row["accuracy_forget"] for row in run.trajectory] == forget[: curve_steps + 1]
+    # The threshold is at 9.5 in the end: of the two test samples one is left.
+    assert run.trajectory[-1]["accuracy_test"] == (1.0 if curve_steps == 2 else 0.5)
+    measured = [row["step"] for row in run.trajectory if "accuracy_test" in row]
+    assert measured == ([0, 1, 2] if curve_steps == 2 else [0, 1, 2, 4, 8, 9])
+
+
+def test_a_curve_ends_with_the_method_or_with_weights_that_are_not_finite() -> None:
+    def three_steps(model: nn.Module, data: DataView, params: Params) -> Updates:
+        yield from islice(_raise(model, data, params), 2)
+        with torch.no_grad():
+            model.threshold.fill_(float("nan"))
+        yield Step(1, 1)
+
+    method = Method("three_steps", "", "", frozenset(), Params, None, three_steps)
+    run, model = _run(target=0.75, every=1, max_steps=10, method=method, curve_steps=10)
+    assert (run.reached, run.diverged, run.steps) == (True, False, 1)
+    assert model.threshold.item() == 1.5
+    assert run.trajectory[-1]["step"] == 3
+
+
+def test_modules_that_went_away_behind_the_target_are_an_error() -> None:
+    def wrap(model: nn.Module, data: DataView, params: Params) -> Updates:
+        model.adapter = nn.Linear(1, 1)
+        yield from islice(_raise(model, data, params), 1)
+        del model.adapter
+
+    method = Method("wrap", "", "", frozenset(), Params, None, wrap)
+    with pytest.raises(ValueError, match="passes: null for this method, or a lower curve_steps"):
+        _run(target=0.75, every=1, max_steps=10, method=method, curve_steps=5)
 
 
 def test_the_costs_are_those_of_the_steps() -> None:
