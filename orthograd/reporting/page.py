@@ -91,7 +91,7 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
-    search: search.SearchData | None = None
+    trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
 
 
@@ -224,7 +224,7 @@ def render(context: PageContext, out: Path) -> Path:
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, out.parent) for notes, data in selections],
-        search=None if context.search is None else _search_section(context.search, out.parent),
+        search=None if context.trials is None else _search_section(context.trials, out.parent),
         states=context.states,
         glossary=GLOSSARY,
     )

@@ -268,8 +268,8 @@ def figure(data: SearchData) -> RenderedFigure:
         return RenderedFigure(SECTION, FIGURE, figure_caption(data), *saved(drawing))
 
 
-_CHOSEN: dict[str, Any] = {"marker": "o", "ms": 10, "mfc": "none", "mec": _INK, "mew": 1.0, "ls": ""}
-_NEAREST: dict[str, Any] = {"marker": "D", "ms": 9.5, "mfc": "none", "mec": _INK, "mew": 0.8, "ls": ""}
+_CHOSEN: dict[str, Any] = {"marker": "o", "ms": 9, "mfc": "none", "mec": _INK, "mew": 1.0, "ls": ""}
+_NEAREST: dict[str, Any] = {"marker": "D", "ms": 8, "mfc": "none", "mec": _INK, "mew": 0.8, "ls": ""}
 _REGRET: dict[str, Any] = {"color": _INK, "ls": (0, (1, 1.2)), "lw": 1.0}
 
 
@@ -279,7 +279,7 @@ def _trial(reached: bool, style: MethodStyle) -> dict[str, Any]:
         "ms": 5,
         "mfc": style.colour if reached else "white",
         "mec": "white" if reached else style.colour,
-        "mew": 0.5 if reached else 1.0,
+        "mew": 0.3 if reached else 1.0,
         "ls": "",
     }
 

@@ -79,16 +79,16 @@ def run(arguments: Namespace) -> None:
             ],
             conditions=conditions,
             states=read_states(arguments.states),
-            search=_search(profile, arguments.trials),
+            trials=_trials(profile, arguments.trials),
         ),
         arguments.page,
     )
 
 
-def _search(profile: Profile, trials: Path | None) -> SearchData | None:
-    if profile.tuning is None or trials is None:
+def _trials(profile: Profile, path: Path | None) -> SearchData | None:
+    if profile.tuning is None or path is None:
         return None
-    return SearchData.read(trials, profile.tuning)
+    return SearchData.read(path, profile.tuning)
 
 
 def _computing_time(costs: pd.DataFrame) -> float:
