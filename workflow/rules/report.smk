@@ -169,7 +169,7 @@ if PROFILE.trials:
         params:
             code=code_version("orthograd.steps.trials"),
             tuning=TUNING.model_dump_json(),
-            out=REPORT,
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
         shell:
             "python -m orthograd trials --tuning {params.tuning:q} --trials {input.trials} --out {params.out} "
             "> {log} 2>&1"
