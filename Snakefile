@@ -47,5 +47,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+
+
 if PROFILE.tuning:
+
     include: "workflow/rules/tune.smk"

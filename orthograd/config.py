@@ -25,6 +25,8 @@ from orthograd.specs import Name, Positive, Stopping, Strict, Training
 RESERVED = frozenset({"original", "retrained", "splits"})
 # Folders of results/ and reports/ that are no profile's.
 RESERVED_PROFILES = frozenset({"data", "logs", "benchmarks", "published"})
+# Sections and files of the report that are no experiment's.
+RESERVED_EXPERIMENTS = frozenset({"conditions", "search", "paper", "glossary"})
 
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,6 +66,10 @@ class Profile(Strict):
         description="for each scenario, method names with their parameters, or a file that holds them",
     )
     tuning: Tuning | None = Field(None, description="how `snakemake tune` searches parameters")
+    trials: str | None = Field(
+        None,
+        description="table of all trials of `snakemake tune`, relative to the repository; the report shows it",
+    )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
 
     @model_validator(mode="after")
@@ -75,6 +81,7 @@ class Profile(Strict):
             *self._parameters(),
             *self._sizes(),
             *self._tuning(),
+            *self._trials(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -123,6 +130,11 @@ class Profile(Strict):
             for section, names in (("scenarios", self.scenarios), ("models", self.models))
             for name in names
             if name in RESERVED
+        ]
+        problems += [
+            f"experiments.{experiment.id}: a section of the report has this name. Mend: choose another id"
+            for experiment in self.experiments
+            if experiment.id in RESERVED_EXPERIMENTS
         ]
         problems += [
             _unknown(f"methods.{name}", "scenario", name, sorted(self.scenarios))
@@ -197,6 +209,22 @@ class Profile(Strict):
                 except ValidationError as error:
                     problems += _problems(error, params, ("tuning", "spaces", name))
                     break
+        return problems
+
+    def _trials(self) -> list[str]:
+        if self.trials is None:
+            return []
+        problems = []
+        if not (_REPOSITORY / self.trials).is_file():
+            problems.append(
+                f"trials: no file {self.trials!r} in {_REPOSITORY}. Mend: take the key out; once `snakemake tune` has "
+                f"written config/tuned/{self.profile}.csv, name that file"
+            )
+        if self.tuning is None:
+            problems.append(
+                "trials: without `tuning` nothing says on what they were made. Mend: add the section `tuning` that "
+                "they were made with, or take `trials` out"
+            )
         return problems
 
     def _sizes(self) -> list[str]:

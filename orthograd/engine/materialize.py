@@ -70,6 +70,11 @@ def check_losses(losses: Tensor, count: int, name: str) -> Tensor:
     return losses
 
 
+# A cross-entropy changes by at most twice the largest change of a logit. Memorised samples have losses of 1e-4 that are
+# computed from logits of ten: what rounding does to them is no small part of such a loss.
+LOGIT_SCALE = 32.0
+
+
 def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, name: str) -> int:
     """Refuse a loss function that mixes samples: the first and the last sample alone, and both together.
 
@@ -77,15 +82,16 @@ def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, nam
         Samples sent forward.
 
     Raises:
-        ValueError: If a loss depends on the other sample by more than √eps of the coarsest precision in its
-            graph.
+        ValueError: If a loss depends on the other sample by more than √eps of the larger loss, beyond what rounding
+            logits up to `LOGIT_SCALE` / 2 does; eps is that of the coarsest precision in the graph.
     """
     count = batch_size(batch, name)
     if count == 1:
         return 0
     pair = tree_map(lambda leaf: leaf[:: count - 1], batch)
     together = check_losses(loss_fn(model, pair), 2, name)
-    bound = math.sqrt(coarsest_eps(together)) * together.detach().abs().max()
+    eps = coarsest_eps(together)
+    bound = math.sqrt(eps) * together.detach().abs().max() + eps * LOGIT_SCALE
     with torch.no_grad():
         for index in range(2):
             (alone,) = check_losses(loss_fn(model, take(pair, index, index + 1)), 1, name)

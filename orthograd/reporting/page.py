@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from orthograd.reporting import search
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment
 from orthograd.reporting.figures import figure_captions
@@ -90,6 +91,8 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
+    trials: search.SearchData | None = None
+    """The trials behind the parameters, where the profile names them."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,7 @@ def render(context: PageContext, out: Path) -> Path:
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, out.parent) for notes, data in selections],
+        search=None if context.trials is None else _search_section(context.trials, out.parent),
         states=context.states,
         glossary=GLOSSARY,
     )
@@ -275,7 +279,6 @@ class _TableView:
 @dataclass(frozen=True)
 class _FigureView:
     title: str
-    wide: bool
     notes: str
     source: str
     links: Sequence[str]
@@ -300,28 +303,41 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
     return {
         "experiment": notes.experiment,
         "setting": tables[0].caption.setting,
-        "tables": [
-            _TableView(
-                _TABLE_TITLES[table.name],
-                table,
-                [_existing(folder, table_path(identifier, table.name, suffix)) for suffix in TABLE_FORMATS],
-            )
-            for table in tables
-        ],
+        "tables": [_table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
         "figures": [
-            _FigureView(
-                _FIGURE_TITLES[name],
-                name == "trajectories",
-                captions[name].notes,
-                _embedded(folder / _existing(folder, figure_path(identifier, name, "svg"))),
-                [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS],
-            )
+            _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
         ],
         "commands": notes.commands,
         "split_sizes": notes.split_sizes,
         "stop_rule": stop_rule_text(notes.stop_rule, data),
     }
+
+
+def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
+    return {
+        "id": search.SECTION,
+        "title": search.TITLE,
+        "opening": search.opening(data),
+        "setting": search.setting(data),
+        "tables": [
+            _table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
+            for scenario in data.scenarios
+        ],
+        "figure": _figure_view(
+            "All trials", search.SECTION, search.FIGURE, search.figure_caption(data).notes, folder
+        ),
+    }
+
+
+def _table_view(title: str, table: Table, folder: Path) -> _TableView:
+    paths = [table_path(table.experiment_id, table.name, suffix) for suffix in TABLE_FORMATS]
+    return _TableView(title, table, [_existing(folder, path) for path in paths])
+
+
+def _figure_view(title: str, identifier: str, name: str, notes: str, folder: Path) -> _FigureView:
+    links = [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS]
+    return _FigureView(title, notes, _embedded(folder / figure_path(identifier, name, "svg")), links)
 
 
 def _existing(folder: Path, relative: str) -> str:

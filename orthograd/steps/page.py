@@ -25,6 +25,7 @@ from orthograd.reporting.page import (
     read_states,
     render,
 )
+from orthograd.reporting.search import SearchData
 from orthograd.steps import results
 
 HARDWARE = ("processor", "cores", "system", "device", "threads")
@@ -41,6 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
+    parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
     parser.add_argument(
         "--made-with", type=Path, required=True, help="JSON file to write: commit, machine, versions"
@@ -77,9 +79,16 @@ def run(arguments: Namespace) -> None:
             ],
             conditions=conditions,
             states=read_states(arguments.states),
+            trials=_trials(profile, arguments.trials),
         ),
         arguments.page,
     )
+
+
+def _trials(profile: Profile, path: Path | None) -> SearchData | None:
+    if profile.tuning is None or path is None:
+        return None
+    return SearchData.read(path, profile.tuning)
 
 
 def _computing_time(costs: pd.DataFrame) -> float:

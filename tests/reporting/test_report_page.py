@@ -53,7 +53,7 @@ class Page(HTMLParser):
         return [attrs[name] for _, attrs in self.tags if name in attrs]
 
 
-def _context(data, kinds=("random", "class"), **changes):
+def _context(data, kinds=("random", "class"), found=None, **changes):
     notes = [
         ExperimentNotes(
             make_experiment(kind, **changes),
@@ -74,9 +74,8 @@ def _context(data, kinds=("random", "class"), **changes):
         threads=1,
         seconds=3723.4,
     )
-    return PageContext(
-        f"Report {NASTY}", data, notes, conditions, [ExperimentState("T-ASR", "Speakers <b>", "not yet")]
-    )
+    states = [ExperimentState("T-ASR", "Speakers <b>", "not yet")]
+    return PageContext(f"Report {NASTY}", data, notes, conditions, states, found)
 
 
 def _write_files(data, kinds, folder, **changes):

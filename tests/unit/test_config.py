@@ -130,6 +130,12 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"retain_batch: .*valid integer",
         ),
         (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
+        (
+            _set("trials", value="config/tuned/none.csv"),
+            r"trials: no file 'config/tuned/none\.csv' .*take the key out.*`snakemake tune`",
+        ),
+        (_set("trials", value=1), r"trials: .*valid string.*Mend: table of all trials"),
+        (_set("experiments", 0, "id", value="search"), r"experiments\.search: a section of the report"),
         (lambda config: config.pop("threads"), r"threads: Field required\. Mend: torch's CPU threads"),
     ],
 )
@@ -140,6 +146,17 @@ def test_what_is_wrong_is_named_with_its_mend(
     change(config)
     with pytest.raises(ConfigError, match=message):
         validate(config)
+
+
+def test_trials_need_the_section_that_says_on_what_they_were_made(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orthograd.config._REPOSITORY", tmp_path)
+    config["tuning"] = None
+    (tmp_path / "trials.csv").write_text("scenario\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"trials: without `tuning` .*Mend: add the section"):
+        validate({**config, "trials": "trials.csv"})
+    assert validate(config).trials is None
 
 
 def test_the_environment_variable_of_the_mirror_is_checked_too(

@@ -224,6 +224,34 @@ def test_a_search_writes_the_best_trials_and_keeps_all(smoke: Path) -> None:
     assert _planned(smoke, "--configfile", "config/smoke.yaml") == set()
 
 
+def test_the_report_shows_the_trials_that_are_there_and_does_not_search(smoke: Path, tmp_path: Path) -> None:
+    (smoke / "config/tuned").mkdir(exist_ok=True)
+    rows = [
+        {"scenario": scenario, "method": method, "trial": trial, "chosen": trial == 0}
+        | {"nearest_to_retrained": trial == 1, "params": "{}", "seeds": len(SMOKE["tuning"]["seeds"])}
+        | {"reached": trial, "score": 0.5 - trial, "gap": 0.25 - 0.125 * trial}
+        for scenario in SMOKE["scenarios"]
+        for method in SMOKE["tuning"]["methods"]
+        for trial in (0, 1)
+    ]
+    pd.DataFrame(rows).to_csv(smoke / "config/tuned/shown.csv", index=False)
+    config = tmp_path / "shown.yaml"
+    config.write_text(yaml.safe_dump({**SMOKE, "trials": "config/tuned/shown.csv"}), encoding="utf-8")
+    assert _planned(smoke, "--configfile", str(config)) == {"trials", "page", "all"}
+    page = smoke / "reports/smoke/index.html"
+    before = page.read_bytes()
+    run = snakemake(smoke, "--cores", "2", "--configfile", str(config))
+    assert run.returncode == 0, run.stderr
+    assert page.read_text(encoding="utf-8").count("Search for parameters") == 1
+    for scenario in SMOKE["scenarios"]:
+        table = pd.read_csv(smoke / f"reports/smoke/tables/search.{scenario}.csv")
+        assert table["regret"].tolist() == [0.125] * len(SMOKE["tuning"]["methods"])
+    # Without the key the section is gone.
+    run = snakemake(smoke, "--cores", "2", "--configfile", "config/smoke.yaml")
+    assert run.returncode == 0, run.stderr
+    assert page.read_bytes() == before
+
+
 def test_where_the_data_come_from_changes_nothing(smoke: Path) -> None:
     raw = smoke / "results" / "data" / "fashion-mnist" / "raw"
     # The page shows the config: it is all that is written anew.

@@ -122,6 +122,59 @@ use rule tables as figures with:
         step="figures",
 
 
+# The trials stand in the repository; by its absolute path the file is no output of the search, which the report must not start.
+TRIALS_SHOWN = [str(Path(workflow.basedir) / PROFILE.trials)] if PROFILE.trials else []
+TRIALS_TABLES = expand(
+    f"{REPORT}/tables/search.{{scenario}}.csv",
+    scenario=dict.fromkeys(scenario for scenario, _ in searches()),
+)
+TRIALS_FIGURE = f"{REPORT}/figures/search.trials.svg"
+
+
+if PROFILE.trials:
+
+    rule trials:
+        input:
+            trials=TRIALS_SHOWN,
+        output:
+            csv=report(
+                TRIALS_TABLES,
+                caption="../report/search.rst",
+                category="Tables",
+                subcategory="search",
+            ),
+            other=[
+                path.removesuffix("csv") + format
+                for path in TRIALS_TABLES
+                for format in ("md", "tex")
+            ],
+            svg=TRIALS_FIGURE,
+            png=report(
+                TRIALS_FIGURE.removesuffix("svg") + "png",
+                caption="../report/search.rst",
+                category="Figures",
+                subcategory="search",
+            ),
+        log:
+            f"{RESULTS}/logs/trials.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/trials.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.trials"),
+            tuning=TUNING.model_dump_json(),
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
+        shell:
+            "python -m orthograd trials --tuning {params.tuning:q} --trials {input.trials} --out {params.out} "
+            "> {log} 2>&1"
+
+
 rule page:
     input:
         runs=f"{REPORT}/runs.csv",
@@ -130,6 +183,8 @@ rule page:
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         conditions=each_experiment(f"{COLLECTED}/conditions.json"),
+        trials=TRIALS_SHOWN,
+        search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
         splits=experiment_splits(),
         raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
         template=workflow.source_path(
@@ -163,6 +218,6 @@ rule page:
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --conditions {input.conditions} --split {input.splits} "
-        "--raw {input.raw} --states {input.states} --config {output.config} "
+        "--raw {input.raw} --states {input.states} --trials {input.trials} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"
