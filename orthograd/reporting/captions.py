@@ -14,8 +14,9 @@ _KINDS = {
 
 
 _AT_TARGET = (
-    "Test at target: test accuracy at equal forgetting, interpolated between the last check above the target and the "
-    "first one at or below it; – where a seed has none (target not reached, or at once by the first update)."
+    "Test at target: test accuracy at equal forgetting, interpolated between the last check above the "
+    "target and the first one at or below it; – where a seed has none (target not reached, or at once by "
+    "the first update)."
 )
 
 
@@ -43,13 +44,12 @@ def accuracy(data: ExperimentData) -> Caption:
     return Caption(
         data.experiment.title,
         _setting(data),
-        f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). "
-        "|Δ|: distance of an accuracy to that of the retrained models, in percentage "
-        "points (lower is better); gap: mean of |Δ| over forget, retain and "
-        f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by "
-        "mean gap, among the methods that reached the target in every seed; others are not ranked (–). "
-        f"{_published(data)}"
-        f"Elsewhere – means not defined. {_claims(data, 'smallest mean gap among the ranked methods')}",
+        f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). |Δ|: distance of an accuracy "
+        "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
+        f"forget, retain and test; {floor}. {_spread(data)} Target: runs that reached the forget target / "
+        "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
+        f"not ranked (–). {_published(data)}Elsewhere – means not defined. "
+        f"{_claims(data, 'smallest mean gap among the ranked methods')}",
     )
 
 
@@ -57,8 +57,8 @@ def _published(data: ExperimentData) -> str:
     if not data.experiment.published:
         return ""
     return (
-        "Published: the published default parameters, run by the method's own rule to its own end whether or not "
-        "the target was reached; not ranked. "
+        "Published: the published default parameters, run by the method's own rule to its own end whether "
+        "or not the target was reached; not ranked. "
     )
 
 
@@ -69,9 +69,66 @@ def paired(data: ExperimentData) -> Caption:
         _setting(data),
         "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, "
         "UIS as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain and test accuracy. "
-        f"{_AT_TARGET} {_spread(data)} "
-        "Both reached: seeds in which both methods reached the target; in the others they "
-        f"are compared at unequal forgetting. {_claims(data, 'the interval excludes 0')}",
+        f"{_AT_TARGET} {_spread(data)} Resolvable gap: the smallest true difference of the gaps that this "
+        "many seeds would find (power 80%, two-sided 5%), given how the difference varies between them; a "
+        "difference below it is not resolved. Both reached: seeds in which both methods reached the "
+        "target; in the others they are compared at unequal forgetting. "
+        f"{_claims(data, 'the interval excludes 0')}",
+    )
+
+
+_ATTACKED = {
+    "random": "Members: the forget set; unseen: test images. Attacks that need fitting are fitted on "
+    "retain against validation images.",
+    "class": "Members: the forget set; unseen: test images of the forgotten class. Thresholds are fitted "
+    "on one half of both and judged on the other; the SVC is fitted on retain against validation images "
+    "of the other classes.",
+}
+
+
+def membership(data: ExperimentData) -> Caption:
+    """Caption of the table of membership inference attacks, with the reasons for doubt."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "Membership inference: can the forget set be told from images that were never seen? "
+        f"{_ATTACKED[data.kind]} Population: logistic regression on the loss, cross-validated, on equally "
+        "many of both. Low loss: share of pairs in which the forgotten image has the lower loss; below "
+        "0.5 the model over-unlearned. Confidence, entropy, modified entropy (Song & Mittal 2021): a "
+        "threshold for each class, accuracy in percent. SVC: on the confidence in the true class. Chance, "
+        "and ideal: 0.5 and 50%; for SVC, non-members (percent of the forget set that it calls so) the "
+        "ideal is the row Retrained. Average gap: mean |Δ| over forget, retain, test accuracy and that "
+        f"share, in percentage points. {_spread(data)} Controls: each attack has to catch the original "
+        "model, to catch a fake that only changes the arg-max on the forget set, and to be at chance on "
+        f"the retrained models (95% intervals over samples). {_doubts(data)} {_claims(data, None)}",
+    )
+
+
+def _doubts(data: ExperimentData) -> str:
+    failed = data.controls[~data.controls["passed"]]
+    if failed.empty:
+        return "All attacks passed in every seed."
+    reasons = []
+    for attack, rows in failed.groupby("attack", sort=False):
+        seeds = f"{len(rows)} of {len(data.controls[data.controls['attack'] == attack])}"
+        reasons.append(
+            f"{str(attack).replace('_', ' ')} ({seeds} seeds; seed {rows['seed'].iloc[0]}: "
+            f"{rows['reason'].iloc[0]})"
+        )
+    return f"†: not to be believed here, as the attack failed a control: {'; '.join(reasons)}."
+
+
+def closeness(data: ExperimentData) -> Caption:
+    """Caption of the table of closeness to the retrained models."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "ToW: product of 1 − |Δ| over forget, retain and test (1 is retraining). AUS: accuracy kept over "
+        "what is left to forget (DUCK; higher is better). KL (retrained model first) and JS: divergence "
+        "of the outputs from those of a retrained model, in nats; agreement: equal predictions, in "
+        "percent; distance of outputs: mean L2 distance of the softmax outputs. Each is the mean over the "
+        "retrained references of the seed; the row Retrained is what they are to each other, the level "
+        f"beyond which no method can be told from them. {_spread(data)} {_claims(data, None)}",
     )
 
 
@@ -87,12 +144,13 @@ def cost(data: ExperimentData) -> Caption:
 
 
 def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
-    """Caption of the figure of test accuracies at equal forgetting; ``without`` names the methods that have none."""
+    """Caption of the figure of test accuracies at equal forgetting; ``without`` names the methods that "
+    "have none."""
     notes = (
-        "Test accuracy in percent at the moment at which the forget accuracy is the target, interpolated between the "
-        f"checks on both sides. One marker a seed ({seeds_text(data.n)}), bar: their mean. Shaded: range of the test "
-        f"accuracy of all retrained models ({_references(data)}); dotted: mean of the original models. The axis spans "
-        "what is shown, it does not start at 0."
+        "Test accuracy in percent at the moment at which the forget accuracy is the target, interpolated "
+        f"between the checks on both sides. One marker a seed ({seeds_text(data.n)}), bar: their mean. "
+        f"Shaded: range of the test accuracy of all retrained models ({_references(data)}); dotted: mean "
+        "of the original models. The axis spans what is shown, it does not start at 0."
     )
     if without:
         notes += (
@@ -108,10 +166,10 @@ def tradeoff(data: ExperimentData) -> Caption:
         data.experiment.title,
         _setting(data),
         f"Test accuracy against forget accuracy, in percent. One marker a seed ({seeds_text(data.n)}); "
-        "hollow: the run did not reach its target. Faint lines: the way from the original model to the final "
-        f"one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, "
-        "drawn at least 4% of the axis wide and high. The axes span all final models; "
-        "ways that leave them are cut.",
+        "hollow: the run did not reach its target. Faint lines: the way from the original model to the "
+        f"final one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to "
+        "end in, drawn at least 4% of the axis wide and high. The axes span all final models; ways that "
+        "leave them are cut.",
     )
 
 
@@ -119,9 +177,9 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
         f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
-        "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind it the method "
-        "went on for the curve alone. Shaded: range of the test accuracy "
-        f"of all retrained models ({_references(data)})."
+        "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind "
+        "it the method went on for the curve alone. Shaded: range of the test accuracy of all retrained "
+        f"models ({_references(data)})."
     )
     if without_steps:
         methods = listing([method_label(method) for method in without_steps])
@@ -139,8 +197,8 @@ def _spread(data: ExperimentData) -> str:
     if data.n == 1:
         return f"One seed (n = 1): no interval is shown; {_references(data)}, averaged."
     return (
-        f"Mean ± half-width of the 95% t-interval over {seeds_text(data.n)} (seed: split, original model and "
-        f"unlearning run); {_references(data)}, averaged within the seed first."
+        f"Mean ± half-width of the 95% t-interval over {seeds_text(data.n)} (seed: split, original model "
+        f"and unlearning run); {_references(data)}, averaged within the seed first."
     )
 
 
@@ -153,8 +211,8 @@ def _claims(data: ExperimentData, bold: str | None) -> str:
 def _setting(data: ExperimentData) -> str:
     experiment = data.experiment
     text = (
-        f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario {experiment.scenario}: "
-        f"{_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
+        f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario "
+        f"{experiment.scenario}: {_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
     )
     if experiment.substitutions:
         text += f" Substitutions: {'; '.join(experiment.substitutions)}."

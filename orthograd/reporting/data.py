@@ -11,6 +11,7 @@ from typing import Self
 
 import pandas as pd
 
+from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
 
@@ -36,7 +37,13 @@ RUN_NUMBERS = [
     "diff_validation",
     "diff_test",
     "gap",
+    "aus",
+    "tow",
+    "average_gap",
+    *CLOSENESS,
+    *MEMBERSHIP,
 ]
+CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
 TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
 TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES]
@@ -66,6 +73,8 @@ class ExperimentData:
     runs: pd.DataFrame
     costs: pd.DataFrame
     trajectories: pd.DataFrame
+    controls: pd.DataFrame
+    """One row a model, seed and attack: whether the attack may be believed there, and the reason."""
 
     @property
     def n(self) -> int:
@@ -80,24 +89,27 @@ def rows_of(frame: pd.DataFrame, model: str, method: str) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """All runs of a report: three frames with the columns ``KEYS`` and their own."""
+    """All runs of a report: frames with the columns ``KEYS`` and their own, and the controls of the attacks."""
 
     runs: pd.DataFrame
     costs: pd.DataFrame
     trajectories: pd.DataFrame
+    controls: pd.DataFrame
 
     @classmethod
-    def read(cls, runs: Path, costs: Path, trajectories: Path) -> Self:
-        """Read and check the three CSV files.
+    def read(cls, runs: Path, costs: Path, trajectories: Path, controls: Path) -> Self:
+        """Read and check the four CSV files.
 
         Raises:
             ReportError: a column is missing, a run appears twice, or an accuracy lies outside [0, 1].
         """
-        return cls.of_frames(pd.read_csv(runs), pd.read_csv(costs), pd.read_csv(trajectories))
+        return cls.of_frames(*map(pd.read_csv, (runs, costs, trajectories, controls)))
 
     @classmethod
-    def of_frames(cls, runs: pd.DataFrame, costs: pd.DataFrame, trajectories: pd.DataFrame) -> Self:
-        """Check three frames and give their columns one type each; raises as `read` does."""
+    def of_frames(
+        cls, runs: pd.DataFrame, costs: pd.DataFrame, trajectories: pd.DataFrame, controls: pd.DataFrame
+    ) -> Self:
+        """Check four frames and give their columns one type each; raises as `read` does."""
         runs = _typed("runs", runs, KEYS, RUN_NUMBERS, RUN_ACCURACIES)
         if "target_reached" not in runs:
             raise ReportError(
@@ -122,6 +134,7 @@ class ReportData:
             trajectories=_typed(
                 "trajectories", trajectories, [*KEYS, "step"], TRAJECTORY_NUMBERS, TRAJECTORY_ACCURACIES
             ),
+            controls=_controls(controls),
         )
 
     @property
@@ -163,7 +176,34 @@ class ReportData:
             runs=runs.assign(**{f"gap_{name}": runs[f"diff_{name}"].abs() for name in GAP_SETS}),
             costs=costs,
             trajectories=trajectories,
+            controls=self._controls_of(experiment, seeds),
         )
+
+    def _controls_of(self, experiment: Experiment, seeds: tuple[int, ...]) -> pd.DataFrame:
+        controls = self.controls
+        chosen = controls[
+            (controls["dataset"] == experiment.dataset)
+            & (controls["scenario"] == experiment.scenario)
+            & controls["model"].isin(experiment.models)
+        ]
+        for model in experiment.models:
+            for attack in SUCCESS:
+                rows = chosen[(chosen["model"] == model) & (chosen["attack"] == attack)]
+                if sorted(rows["seed"]) != list(seeds):
+                    raise ReportError(
+                        f"{experiment.id}: the attack {attack!r} on {model} has controls for the seeds "
+                        f"{sorted(rows['seed'])}, not {list(seeds)}; collect the results again (run `snakemake`)"
+                    )
+        return chosen
+
+
+def _controls(frame: pd.DataFrame) -> pd.DataFrame:
+    missing = [column for column in CONTROL_COLUMNS if column not in frame]
+    if missing:
+        raise ReportError(
+            f"controls: columns {missing} are missing; collect the results again with this version"
+        )
+    return frame.astype({"seed": "int64", "passed": "bool"})
 
 
 def _typed(

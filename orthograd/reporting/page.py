@@ -286,6 +286,8 @@ class _FigureView:
 
 _TABLE_TITLES = {
     "accuracy": "Accuracy and distance to retraining",
+    "membership": "Membership inference",
+    "closeness": "Likeness to the retrained models",
     "paired": "OrthoGrad against each other method",
     "cost": "Cost",
 }

@@ -14,8 +14,15 @@ from orthograd.reporting import captions
 from orthograd.reporting.data import REFERENCES, ExperimentData, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import standings
-from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
-from orthograd.reporting.text import ABSENT, estimate, method_label
+from orthograd.reporting.statistics import (
+    MIN_SEEDS_FOR_CLAIMS,
+    Interval,
+    paired,
+    per_seed,
+    resolution,
+    summarise,
+)
+from orthograd.reporting.text import ABSENT, estimate, method_label, number
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Cell:
 
     text: str
     bold: bool = False
+    doubtful: bool = False
+    """Its column has a number that is not to be believed; the caption says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +140,64 @@ def accuracy_table(data: ExperimentData) -> Table:
     return _table(data, "accuracy", captions.accuracy(data), frame, "Method", header, rows)
 
 
+DOUBTFUL = " †"
+"""Behind the header of a column that is not to be believed."""
+
+
+def membership_table(data: ExperimentData) -> Table:
+    """Every membership inference attack on every model; attacks that failed a control are marked."""
+    shown = [
+        (Metric("mia_population_auc", "Population, AUC", 1, 3), "population"),
+        (Metric("mia_low_loss_auc", "Low loss, AUC", 1, 3), "population"),
+        (Metric("mia_confidence_accuracy", "Confidence, acc.", 100, 1), "confidence"),
+        (Metric("mia_entropy_accuracy", "Entropy, acc.", 100, 1), "entropy"),
+        (Metric("mia_modified_entropy_accuracy", "Modified entropy, acc.", 100, 1), "modified_entropy"),
+        (Metric("mia_svc_auc", "SVC, AUC", 1, 3), "svc"),
+        (Metric("mia_svc_non_member_share", "SVC, non-members", 100, 1), "svc"),
+        (Metric("average_gap", "Average gap", 100, 2), "svc"),
+    ]
+    failed = set(data.controls.loc[~data.controls["passed"], "attack"])
+    rows: list[tuple[Cell, ...]] = []
+    raw: list[dict[str, object]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            runs = rows_of(data.runs, model, method)
+            values = {metric.key: summarise(runs, metric.key) for metric, _ in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            cells = (_cell(values[metric.key], metric, doubtful=attack in failed) for metric, attack in shown)
+            rows.append((*_names(data, model, method), *cells))
+    header = [metric.label + (DOUBTFUL if attack in failed else "") for metric, attack in shown]
+    return _table(data, "membership", captions.membership(data), pd.DataFrame(raw), "Method", header, rows)
+
+
+def closeness_table(data: ExperimentData) -> Table:
+    """How alike each model is to the retrained ones, beyond accuracies."""
+    shown = [
+        Metric("tow", "ToW", 1, 3),
+        Metric("aus", "AUS", 1, 3),
+        *(
+            Metric(f"{key}_{name}", f"{label}, {name}", scale, decimals)
+            for key, label, scale, decimals in (
+                ("kl", "KL", 1, 3),
+                ("js", "JS", 1, 3),
+                ("agreement", "Agreement", 100, 1),
+                ("activation_distance", "Distance of outputs", 1, 3),
+            )
+            for name in ("forget", "test")
+        ),
+    ]
+    rows: list[tuple[Cell, ...]] = []
+    raw: list[dict[str, object]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            runs = rows_of(data.runs, model, method)
+            values = {metric.key: summarise(runs, metric.key) for metric in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            rows.append((*_names(data, model, method), *(_cell(values[m.key], m) for m in shown)))
+    header = [metric.label for metric in shown]
+    return _table(data, "closeness", captions.closeness(data), pd.DataFrame(raw), "Method", header, rows)
+
+
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
@@ -158,6 +225,8 @@ def paired_table(data: ExperimentData) -> Table:
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
+            resolved = resolution(per_seed(ours, "gap") - per_seed(theirs, "gap"))
+            raw[-1]["smallest_gap"] = resolved
             rows.append(
                 (
                     *_names(data, model, method),
@@ -167,10 +236,11 @@ def paired_table(data: ExperimentData) -> Table:
                         )
                         for m in shown
                     ),
+                    Cell(number(100 * resolved, 2)),
                     Cell(f"{both}/{data.n}"),
                 )
             )
-    header = [*(metric.label for metric in shown), "Both reached"]
+    header = [*(metric.label for metric in shown), "Resolvable gap", "Both reached"]
     return _table(data, "paired", captions.paired(data), pd.DataFrame(raw), "OrthoGrad minus", header, rows)
 
 
@@ -195,7 +265,13 @@ def cost_table(data: ExperimentData) -> Table:
     return _table(data, "cost", captions.cost(data), pd.DataFrame(raw), "Method", header, rows)
 
 
-TABLES: tuple[Callable[[ExperimentData], Table], ...] = (accuracy_table, paired_table, cost_table)
+TABLES: tuple[Callable[[ExperimentData], Table], ...] = (
+    accuracy_table,
+    membership_table,
+    closeness_table,
+    paired_table,
+    cost_table,
+)
 """One function a table, in the order of ``TABLE_NAMES``."""
 
 
@@ -229,8 +305,8 @@ def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     }
 
 
-def _cell(value: Interval, metric: Metric, bold: bool = False) -> Cell:
-    return Cell(estimate(value, metric.scale, metric.decimals), bold)
+def _cell(value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False) -> Cell:
+    return Cell(estimate(value, metric.scale, metric.decimals), bold, doubtful)
 
 
 _MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}
@@ -258,6 +334,7 @@ _LATEX = {
         "α": r"$\alpha$",
         "×": r"$\times$",
         "ℓ": r"$\ell$",
+        "†": r"\textdagger{}",
     }.items()
 }
 

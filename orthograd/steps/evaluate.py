@@ -1,4 +1,4 @@
-"""Measure the accuracy of models on each set of their split; write one metrics.json a model."""
+"""What models say about each sample of their split, and their accuracy; one scores.npz and one metrics.json a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from orthograd.data.images import load
-from orthograd.data.splits import read_split, retain_subset
-from orthograd.evaluation import accuracies
+from orthograd.data.splits import read_split
+from orthograd.evaluation import logits
 from orthograd.provenance import code_version, commit
 from orthograd.records import read_json, write_json
+from orthograd.scores import Scores, accuracy, write_scores
 from orthograd.steps import inputs
 
 
@@ -36,7 +37,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="models, as many for each split, in the splits' order",
     )
     parser.add_argument("--record", type=Path, nargs="+", required=True, help="how each model was made")
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="file to write, one a model")
+    for name in ("scores", "metrics"):
+        parser.add_argument(
+            f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a model"
+        )
 
 
 def run(arguments: Namespace) -> None:
@@ -46,14 +50,20 @@ def run(arguments: Namespace) -> None:
     code = code_version("orthograd.steps.evaluate")
     per_split = len(arguments.model) // len(arguments.split)
     splits = [path for path in arguments.split for _ in range(per_split)]
-    for path, file, record_file, out in zip(
-        splits, arguments.model, arguments.record, arguments.metrics, strict=True
+    for path, file, record_file, scores_file, out in zip(
+        splits, arguments.model, arguments.record, arguments.scores, arguments.metrics, strict=True
     ):
         split = read_split(path)
         sets = inputs.sets(dataset, split, device)
-        if spec.retain_size is not None:
-            sets["retain_subset"] = inputs.samples(dataset, retain_subset(split, spec.retain_size), device)
         model = inputs.load_model(spec.model, dataset, file, device)
+        scores: Scores = {
+            name: (logits(model, samples, spec.evaluation_batch).numpy(), samples.labels.cpu().numpy())
+            for name, samples in sets.items()
+        }
+        write_scores(scores_file, scores)
+        if spec.retain_size is not None:
+            order = split.loc[split["set"] == "retain", "retain_order"].to_numpy()
+            scores["retain_subset"] = tuple(values[order < spec.retain_size] for values in scores["retain"])
         record = read_json(record_file)
         write_json(
             out,
@@ -71,8 +81,8 @@ def run(arguments: Namespace) -> None:
                 "outcome": {
                     key: record.get(key) for key in ("target", "target_reached", "diverged", "steps")
                 },
-                "accuracy": accuracies(model, sets, spec.evaluation_batch),
-                "sizes": {name: len(value) for name, value in sets.items()},
+                "accuracy": {name: accuracy(*values) for name, values in scores.items()},
+                "sizes": {name: len(labels) for name, (_, labels) in scores.items()},
                 "cost": record["cost"],
                 "made_with": {key: record[key] for key in ("spec", "code", "commit", "machine")},
                 "evaluated_with": {"spec": spec.model_dump(mode="json"), "code": code, "commit": commit()},

@@ -220,8 +220,14 @@ def each_experiment(path):
     return expand(path, experiment=EXPERIMENTS, allow_missing=True)
 
 
-def experiment_runs(wildcards):
-    """The evaluations that an experiment shows."""
+def experiment_runs(name):
+    """A file of every run that an experiment shows."""
+    return lambda wildcards: [
+        f"{folder}/{name}" for folder in run_folders(wildcards)
+    ]
+
+
+def run_folders(wildcards):
     experiment = EXPERIMENTS[wildcards.experiment]
     keys = {
         "dataset": experiment.dataset,
@@ -233,7 +239,7 @@ def experiment_runs(wildcards):
         "replicate": REPLICATES,
     }
     return [
-        f"{path}/metrics.json"
+        path
         for pattern in (ORIGINAL_IN_SCENARIO, RETRAINED, UNLEARNED)
         for path in dict.fromkeys(expand(pattern, **keys))
     ]

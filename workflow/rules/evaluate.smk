@@ -5,6 +5,7 @@ rule evaluate_original:
         models=each_seed(f"{ORIGINAL}/model.safetensors"),
         records=each_seed(f"{ORIGINAL}/training.json"),
     output:
+        scores=each_seed(f"{ORIGINAL_IN_SCENARIO}/scores.npz"),
         metrics=each_seed(f"{ORIGINAL_IN_SCENARIO}/metrics.json"),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/original.log",
@@ -23,8 +24,8 @@ rule evaluate_original:
         name="original",
     shell:
         "python -m orthograd evaluate --name {params.name} --spec {params.spec:q} --data {input.dataset} "
-        "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
-        "> {log} 2>&1"
+        "--split {input.splits} --model {input.models} --record {input.records} --scores {output.scores} "
+        "--metrics {output.metrics} > {log} 2>&1"
 
 
 use rule evaluate_original as evaluate_retrained with:
@@ -34,6 +35,7 @@ use rule evaluate_original as evaluate_retrained with:
         models=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_reference(f"{RETRAINED}/training.json"),
     output:
+        scores=each_reference(f"{RETRAINED}/scores.npz"),
         metrics=each_reference(f"{RETRAINED}/metrics.json"),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retrained.log",
@@ -52,6 +54,7 @@ use rule evaluate_original as evaluate_unlearned with:
         models=each_seed(f"{UNLEARNED}/model.safetensors"),
         records=each_seed(f"{UNLEARNED}/unlearning.json"),
     output:
+        scores=each_seed(f"{UNLEARNED}/scores.npz"),
         metrics=each_seed(f"{UNLEARNED}/metrics.json"),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.log",

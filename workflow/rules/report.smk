@@ -1,10 +1,12 @@
 rule collect:
     input:
-        metrics=experiment_runs,
+        metrics=experiment_runs("metrics.json"),
+        scores=experiment_runs("scores.npz"),
     output:
         runs=f"{COLLECTED}/runs.csv",
         costs=f"{COLLECTED}/costs.csv",
         trajectories=f"{COLLECTED}/trajectories.csv",
+        controls=f"{COLLECTED}/controls.csv",
         conditions=f"{COLLECTED}/conditions.json",
     log:
         f"{RESULTS}/logs/collect/{{experiment}}.log",
@@ -21,7 +23,8 @@ rule collect:
         code=code_version("orthograd.steps.collect"),
     shell:
         "python -m orthograd collect --metrics {input.metrics} --runs {output.runs} --costs {output.costs} "
-        "--trajectories {output.trajectories} --conditions {output.conditions} > {log} 2>&1"
+        "--trajectories {output.trajectories} --controls {output.controls} --conditions {output.conditions} "
+        "> {log} 2>&1"
 
 
 rule merge:
@@ -29,6 +32,7 @@ rule merge:
         runs=each_experiment(f"{COLLECTED}/runs.csv"),
         costs=each_experiment(f"{COLLECTED}/costs.csv"),
         trajectories=each_experiment(f"{COLLECTED}/trajectories.csv"),
+        controls=each_experiment(f"{COLLECTED}/controls.csv"),
     output:
         runs=report(
             f"{REPORT}/runs.csv",
@@ -38,6 +42,7 @@ rule merge:
         ),
         costs=f"{REPORT}/costs.csv",
         trajectories=f"{REPORT}/trajectories.csv",
+        controls=f"{REPORT}/controls.csv",
     log:
         f"{RESULTS}/logs/merge.log",
     benchmark:
@@ -53,8 +58,8 @@ rule merge:
         code=code_version("orthograd.steps.merge"),
     shell:
         "python -m orthograd merge --runs {input.runs} --costs {input.costs} "
-        "--trajectories {input.trajectories} --out {output.runs} {output.costs} {output.trajectories} "
-        "> {log} 2>&1"
+        "--trajectories {input.trajectories} --controls {input.controls} "
+        "--out {output.runs} {output.costs} {output.trajectories} {output.controls} > {log} 2>&1"
 
 
 rule tables:
@@ -62,6 +67,7 @@ rule tables:
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
         trajectories=f"{REPORT}/trajectories.csv",
+        controls=f"{REPORT}/controls.csv",
     output:
         csv=report(
             expand(
@@ -94,7 +100,7 @@ rule tables:
         step="tables",
     shell:
         "python -m orthograd {params.step} --experiment {params.experiment:q} --runs {input.runs} "
-        "--costs {input.costs} --trajectories {input.trajectories} --out {params.out} > {log} 2>&1"
+        "--costs {input.costs} --trajectories {input.trajectories} --controls {input.controls} --out {params.out} > {log} 2>&1"
 
 
 use rule tables as figures with:
@@ -180,6 +186,7 @@ rule page:
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
         trajectories=f"{REPORT}/trajectories.csv",
+        controls=f"{REPORT}/controls.csv",
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         conditions=each_experiment(f"{COLLECTED}/conditions.json"),
@@ -217,7 +224,7 @@ rule page:
         profile=PROFILE.model_dump_json(),
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
-        "--trajectories {input.trajectories} --conditions {input.conditions} --split {input.splits} "
+        "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --states {input.states} --trials {input.trials} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"
