@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -172,11 +173,11 @@ def test_trajectories_have_one_line_a_seed_and_measure(report_data, drawn):
 
 
 def test_what_was_recorded_behind_the_target_is_in_the_trajectories_alone(report_data, drawn):
-    runs, costs, paths = report_data.runs, report_data.costs, report_data.trajectories
+    paths = report_data.trajectories
     ours = paths[paths["method"] == "orthograd"]
     last = ours.groupby(["scenario", "seed"])["step"].transform("max") == ours["step"]
     further = ours[last].assign(accuracy_forget=0.111, accuracy_test=0.222, step=ours[last]["step"] + 5)
-    data = ReportData.of_frames(runs, costs, pd.concat([paths, further])).select(make_experiment())
+    data = replace(report_data, trajectories=pd.concat([paths, further])).select(make_experiment())
     figures.trajectories(data)
     figures.tradeoff(data)
     panel = drawn[0].axes[0]
@@ -211,7 +212,7 @@ def test_labels_lie_inside_the_figure(report_data, drawn):
         pd.concat([frame, *(frame[frame["method"] == "ft"].assign(method=name) for name in FUTURE[:20])])
         for frame in (runs, costs, paths)
     ]
-    data = ReportData.of_frames(*frames).select(make_experiment(methods=many))
+    data = ReportData.of_frames(*frames, report_data.controls).select(make_experiment(methods=many))
     for make in FIGURES:
         make(data)
     for figure in drawn:
@@ -230,7 +231,7 @@ def test_labels_lie_inside_the_figure(report_data, drawn):
 
 def test_a_method_without_steps_has_no_panel_but_is_named(report_data, drawn):
     paths = report_data.trajectories
-    data = ReportData.of_frames(report_data.runs, report_data.costs, paths[paths["method"] != "neggrad"])
+    data = replace(report_data, trajectories=paths[paths["method"] != "neggrad"])
     figure = figures.trajectories(data.select(make_experiment()))
     assert [ax.get_title() for ax in drawn[0].axes] == ["OrthoGrad", "FT", "NegGrad+"]
     assert "No panel, as there are no steps to show: NegGrad." in figure.caption.notes
@@ -238,13 +239,13 @@ def test_a_method_without_steps_has_no_panel_but_is_named(report_data, drawn):
 
 def test_a_trajectory_without_its_start_is_an_error(report_data):
     paths = report_data.trajectories
-    data = ReportData.of_frames(report_data.runs, report_data.costs, paths[paths["step"] > 0])
+    data = replace(report_data, trajectories=paths[paths["step"] > 0])
     with pytest.raises(ReportError, match="starts at step 5; record step 0"):
         figures.trajectories(data.select(make_experiment()))
 
 
 def test_no_trajectory_at_all_is_an_error(report_data):
-    data = ReportData.of_frames(report_data.runs, report_data.costs, report_data.trajectories[:0])
+    data = replace(report_data, trajectories=report_data.trajectories[:0])
     with pytest.raises(ReportError, match="no method has a trajectory"):
         figures.trajectories(data.select(make_experiment()))
 

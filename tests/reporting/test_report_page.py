@@ -181,9 +181,9 @@ def test_summary_counts_and_verdicts_come_from_the_data(rendered):
 
 
 def test_page_names_a_baseline_that_wins(frames, tmp_path):
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     runs.loc[runs["method"] == "neggrad_plus", "gap"] = 0.0
-    data = ReportData.of_frames(runs, costs, trajectories)
+    data = ReportData.of_frames(runs, costs, trajectories, controls)
     _write_files(data, ("random",), tmp_path)
     out = render(_context(data, ("random",)), tmp_path / "index.html")
     text = Page(out.read_text(encoding="utf-8")).text
@@ -216,8 +216,8 @@ def test_missing_files_are_an_error(report_data, tmp_path):
 
 
 def test_missing_retrained_models_are_an_error(frames, tmp_path):
-    runs, costs, trajectories = frames
-    data = ReportData.of_frames(runs[runs["method"] != "retrained"], costs, trajectories)
+    runs, costs, trajectories, controls = frames
+    data = ReportData.of_frames(runs[runs["method"] != "retrained"], costs, trajectories, controls)
     with pytest.raises(ReportError, match="train at least one retrained reference"):
         render(_context(data), tmp_path / "index.html")
 

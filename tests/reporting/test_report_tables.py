@@ -13,7 +13,14 @@ from report_study import METHODS, make_experiment, make_frames
 from orthograd.reporting.data import ReportData
 from orthograd.reporting.ranking import standings, verdict
 from orthograd.reporting.statistics import Interval
-from orthograd.reporting.tables import TABLES, accuracy_table, cost_table, escape_latex, paired_table
+from orthograd.reporting.tables import (
+    TABLES,
+    accuracy_table,
+    cost_table,
+    escape_latex,
+    membership_table,
+    paired_table,
+)
 from orthograd.reporting.text import METHOD_LABELS, estimate, listing, method_label, number
 
 
@@ -95,7 +102,16 @@ def test_cost_is_shown_in_mebibytes_and_stored_in_bytes(report_data):
     assert table.rows[2][table.header.index("Peak MiB")].text.startswith("180.0 ± ")
 
 
-SCALES = {"UIS": 1, "Steps": 1, "Seconds": 1, "Peak MiB": 2**-20, "Samples forward": 1, "RTE": 1}
+SCALES = {
+    **dict.fromkeys(["Population, AUC", "Low loss, AUC", "SVC, AUC", "ToW", "AUS"], 1),
+    **{f"{label}, {name}": 1 for label in ("KL", "JS", "Distance of outputs") for name in ("forget", "test")},
+    "UIS": 1,
+    "Steps": 1,
+    "Seconds": 1,
+    "Peak MiB": 2**-20,
+    "Samples forward": 1,
+    "RTE": 1,
+}
 KEYS = {
     "Forget": "accuracy_forget",
     "Retain": "accuracy_retain",
@@ -107,6 +123,24 @@ KEYS = {
     "|Δ| forget": "gap_forget",
     "|Δ| retain": "gap_retain",
     "|Δ| test": "gap_test",
+    "Population, AUC": "mia_population_auc",
+    "Low loss, AUC": "mia_low_loss_auc",
+    "Confidence, acc.": "mia_confidence_accuracy",
+    "Entropy, acc.": "mia_entropy_accuracy",
+    "Modified entropy, acc.": "mia_modified_entropy_accuracy",
+    "SVC, AUC": "mia_svc_auc",
+    "SVC, non-members": "mia_svc_non_member_share",
+    "Average gap": "average_gap",
+    "ToW": "tow",
+    "AUS": "aus",
+    "KL, forget": "kl_forget",
+    "KL, test": "kl_test",
+    "JS, forget": "js_forget",
+    "JS, test": "js_test",
+    "Agreement, forget": "agreement_forget",
+    "Agreement, test": "agreement_test",
+    "Distance of outputs, forget": "activation_distance_forget",
+    "Distance of outputs, test": "activation_distance_test",
     "Steps": "steps",
     "Seconds": "seconds",
     "Peak MiB": "peak_bytes",
@@ -219,18 +253,18 @@ def test_one_retrained_reference_has_no_noise_floor():
 
 
 def _with_gap(frames, gaps, reached=None):
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     for method, gap in gaps.items():
         runs.loc[runs["method"] == method, "gap"] = gap
     for method, seeds in (reached or {}).items():
         rows = runs["method"] == method
         runs.loc[rows, "target_reached"] = runs.loc[rows, "seed"].isin(seeds)
-    return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
 
 
 def test_verdict_says_what_doing_nothing_would_give(frames):
-    runs, costs, trajectories = frames
-    data = ReportData.of_frames(runs, costs, trajectories).select(make_experiment("random"))
+    runs, costs, trajectories, controls = frames
+    data = ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment("random"))
     original = data.runs[data.runs["method"] == "original"]["gap"].mean()
     closer = [s for s in standings(data, "small_resnet") if s.rank is not None and s.gap.mean < original]
     text = verdict(data, "small_resnet")
@@ -238,7 +272,7 @@ def test_verdict_says_what_doing_nothing_would_give(frames):
     assert ("no ranked method is closer" in text) == (not closer)
     # An original model that is as good as a retrained one cannot be improved on.
     perfect = runs.assign(gap=runs["gap"].where(runs["method"] != "original", 0.0))
-    data = ReportData.of_frames(perfect, costs, trajectories).select(make_experiment("random"))
+    data = ReportData.of_frames(perfect, costs, trajectories, controls).select(make_experiment("random"))
     assert "no ranked method is closer" in verdict(data, "small_resnet")
 
 
@@ -271,9 +305,9 @@ def test_verdict_when_none_reached(frames):
 
 def _kept(frames, values):
     """The study with other test accuracies at the target: NaN for the methods that are not named."""
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     runs = runs.assign(test_at_target=runs["method"].map(values).astype(float))
-    return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
 
 
 def test_the_headline_is_the_test_accuracy_at_equal_forgetting(frames):
@@ -287,12 +321,48 @@ def test_the_headline_is_the_test_accuracy_at_equal_forgetting(frames):
     assert verdict(_kept(frames, {}), "small_resnet").startswith("No method passes the target step by step")
 
 
+def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
+    runs, costs, trajectories, controls = frames
+    failed = (controls["attack"] == "svc") & (controls["seed"] == 1) & (controls["scenario"] == "random_10")
+    controls = controls.assign(
+        passed=~failed, reason=controls["reason"].where(~failed, "misses the planted fake: 0.4")
+    )
+    data = ReportData.of_frames(runs, costs, trajectories, controls)
+    table = membership_table(data.select(make_experiment()))
+    assert [name for name in table.header if name.endswith("†")] == [
+        "SVC, AUC †",
+        "SVC, non-members †",
+        "Average gap †",
+    ]
+    for row in table.rows:
+        assert [cell.doubtful for cell in row[1:]] == [name.endswith("†") for name in table.header[1:]]
+    assert "svc (1 of 3 seeds; seed 1: misses the planted fake: 0.4)" in table.caption.notes
+    assert r"SVC, AUC \textdagger{}" in table.to_latex()
+    believed = membership_table(data.select(make_experiment("class")))
+    assert "All attacks passed in every seed." in believed.caption.notes
+    assert not any(cell.doubtful for row in believed.rows for cell in row)
+
+
+def test_what_the_seeds_resolve_stands_beside_the_differences(report_data):
+    data = report_data.select(make_experiment())
+    table = paired_table(data)
+    gaps = data.runs.set_index(["method", "seed"])["gap"]
+    d = np.array([gaps["orthograd", seed] - gaps["neggrad", seed] for seed in (0, 1, 2)])
+    row = _row(table, minus="neggrad")
+    # By simulation: a true difference of that size is found four times in five.
+    rng = np.random.default_rng(0)
+    draws = rng.normal(row["smallest_gap"], d.std(ddof=1), size=(40_000, 3))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(3))
+    assert np.mean(np.abs(t) > 4.302652729911) == pytest.approx(0.8, abs=0.01)
+    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['smallest_gap']:.2f}"
+
+
 def test_a_method_that_passed_the_target_in_some_seeds_only_has_no_mean_there(frames):
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     once = runs.assign(
         test_at_target=runs["test_at_target"].mask((runs["method"] == "neggrad") & (runs["seed"] == 1))
     )
-    data = ReportData.of_frames(once, costs, trajectories).select(make_experiment())
+    data = ReportData.of_frames(once, costs, trajectories, controls).select(make_experiment())
     table = accuracy_table(data)
     shown = {row[0].text: row[table.header.index("Test at target")].text for row in table.rows}
     assert shown["NegGrad"] == shown["FT"] == shown["Original"] == "–"
