@@ -9,8 +9,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Subset(_Strict):
+    """The part of a dataset in class folders that is prepared: the same number of images of each chosen class."""
+
+    classes: list[str] | None = Field(
+        default=None, min_length=1, description="names of the classes to take; null: all"
+    )
+    train: int = Field(gt=0, description="images of each class from the published train part")
+    test: int = Field(gt=0, description="images of each class from the published test part")
+
+
 class SplitSizes(_Strict):
     """Number of images in each set; `test: null` takes the whole published test part."""
+
+    subset: Subset | None = Field(
+        default=None,
+        description="what to prepare of a dataset that does not fit into memory (ImageNet); null: all",
+    )
 
     train: int = Field(gt=0, description="images to train on, from the published train part")
     validation: int = Field(gt=0, description="held-out images from the published train part")
