@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
-from orthograd.data.registry import registry
+from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
 from orthograd.reporting.experiment import Experiment
 from orthograd.search import Tuning, corners
@@ -233,15 +233,22 @@ class Profile(Strict):
             if name not in registry().names:
                 continue
             published = registry().dataset(name)
-            if sizes.train + sizes.validation > published.train_size:
+            problems += _subset(name, sizes, published)
+            origin = "published" if sizes.subset is None else "in the subset"
+            train, test = published.train_size, published.test_size
+            if sizes.subset is not None:
+                train, test = (
+                    _classes(published, sizes) * count for count in (sizes.subset.train, sizes.subset.test)
+                )
+            if sizes.train + sizes.validation > train:
                 problems.append(
                     f"datasets.{name}.train: {sizes.train} training and {sizes.validation} validation images are more "
-                    f"than the {published.train_size} that are published. Mend: lower train or validation"
+                    f"than the {train} that are {origin}. Mend: lower train or validation"
                 )
-            if sizes.test is not None and sizes.test > published.test_size:
+            if sizes.test is not None and sizes.test > test:
                 problems.append(
-                    f"datasets.{name}.test: {sizes.test} is more than the {published.test_size} test images that are "
-                    "published. Mend: lower it, or null for all"
+                    f"datasets.{name}.test: {sizes.test} is more than the {test} test images that are "
+                    f"{origin}. Mend: lower it, or null for all"
                 )
             problems += [
                 f"scenarios.{key}.label: {scenario.label} is not a class of {name}. Mend: a whole number from 0 to "
@@ -256,7 +263,7 @@ class Profile(Strict):
             if sizes_used is None or scenario is None or experiment.dataset not in registry().names:
                 continue
             forget = scenario.forget_size(
-                sizes_used.train, len(registry().dataset(experiment.dataset).classes)
+                sizes_used.train, _classes(registry().dataset(experiment.dataset), sizes_used)
             )
             pool = sizes_used.train - forget
             if forget < 1:
@@ -307,6 +314,34 @@ class Profile(Strict):
         if len(reads) == 1:
             fields.append(("batch_size", next(iter(reads))))
         return fields
+
+
+def _classes(published: Dataset, sizes: SplitSizes) -> int:
+    """The number of classes that are prepared."""
+    chosen = sizes.subset.classes if sizes.subset is not None else None
+    return len(published.classes if chosen is None else chosen)
+
+
+def _subset(name: str, sizes: SplitSizes, published: Dataset) -> list[str]:
+    key = f"datasets.{name}.subset"
+    if sizes.subset is None:
+        if not published.needs_subset:
+            return []
+        return [
+            f"{key}: {name} does not fit into memory. Mend: say how many images of each class to take, and of which "
+            "classes"
+        ]
+    if published.layout.kind != "folders":
+        return [f"{key}: {name} is not published as class folders. Mend: remove it"]
+    chosen = sizes.subset.classes or []
+    problems = [
+        _unknown(f"{key}.classes", "class", label, [*published.classes[:5], "…"])
+        for label in chosen
+        if label not in published.classes
+    ]
+    if len(set(chosen)) < len(chosen):
+        problems.append(f"{key}.classes: one is named twice. Mend: name each once")
+    return problems
 
 
 def _unknown(key: str, kind: str, name: str, known: list[str]) -> str:

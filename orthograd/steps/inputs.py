@@ -68,14 +68,29 @@ def sets(dataset: ImageDataset, split: pd.DataFrame, device: torch.device) -> di
     return {str(name): samples(dataset, rows, device) for name, rows in split.groupby("set", sort=True)}
 
 
-def new_model(name: str, dataset: ImageDataset, seed: int, device: torch.device) -> nn.Module:
-    """A model with the initial weights of a seed, which do not depend on the device."""
+def _model(name: str, dataset: ImageDataset, seed: int, device: torch.device) -> nn.Module:
+    _, channels, size, _ = dataset.train.images.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = models.build(name, dataset.train.images.shape[1], len(dataset.classes))
+        model = models.build(name, channels, size, len(dataset.classes))
     model.to(device)
     for parameter in model.parameters():
         parameter.data = _channels_last(parameter.data)
+    return model
+
+
+def new_model(
+    name: str, dataset: ImageDataset, seed: int, device: torch.device, pretrained: bool = False
+) -> nn.Module:
+    """A model with the initial weights of a seed, which do not depend on the device.
+
+    With `pretrained`, and where the model has published weights, those: of use for an original model only, since
+    they have seen the images that a retrained model must never see.
+    """
+    model = _model(name, dataset, seed, device)
+    weights = models.pretrained(name) if pretrained else None
+    if weights is not None:
+        model.load_state_dict(weights, strict=True)
     return model
 
 
@@ -86,7 +101,7 @@ def save_model(model: nn.Module, path: Path) -> None:
 
 def load_model(name: str, dataset: ImageDataset, path: Path, device: torch.device) -> nn.Module:
     """Read a model that `save_model` wrote, in evaluation mode. Missing and unexpected keys are errors."""
-    model = new_model(name, dataset, 0, device)
+    model = _model(name, dataset, 0, device)
     model.load_state_dict(load_file(path), strict=True)
     return model.eval()
 

@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> None:
         config,
         [read_json(path) for path in arguments.conditions],
         [
-            DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
+            DataFile(file["file"], f"{file['source']}: {file['location']}", _checksum(file))
             for folder in arguments.raw
             for file in read_json_list(folder / PROVENANCE)
         ],
@@ -120,6 +120,12 @@ def _conditions(
         threads=profile.threads,
         seconds=seconds,
     )
+
+
+def _checksum(file: dict[str, str | None]) -> str:
+    """What a file was verified by; a folder that the user brought is verified by nothing."""
+    md5 = file.get("md5")
+    return file["sha256"] or (f"not known (MD5 {md5})" if md5 else "not verified")
 
 
 def _notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:

@@ -53,7 +53,9 @@ def run(arguments: Namespace) -> None:
         split = read_split(path)
         samples = inputs.samples(dataset, split[split["set"] == arguments.train_on], device)
         purpose = (arguments.train_on, replicate)
-        model = inputs.new_model(spec.model, dataset, stream(seed, "weights", *purpose), device)
+        weights_seed = stream(seed, "weights", *purpose)
+        is_original = arguments.train_on == "train"
+        model = inputs.new_model(spec.model, dataset, weights_seed, device, pretrained=is_original)
         if out == arguments.model[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the training's cost.
             batch = spec.training.batch_size

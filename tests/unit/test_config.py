@@ -31,6 +31,15 @@ def test_every_profile_is_valid_and_named_like_its_file(path: Path) -> None:
     assert load(path).profile == path.stem
 
 
+SIZES = {"train": 20, "validation": 10, "test": 5}
+CHOSEN = {"classes": ["n01440764", "n02123045"], "train": 20, "test": 5}
+
+
+def test_of_a_dataset_that_does_not_fit_into_memory_a_subset_is_chosen(config: dict[str, Any]) -> None:
+    config["datasets"]["imagenet"] = {**SIZES, "subset": CHOSEN}
+    assert validate(config).datasets["imagenet"].subset is not None
+
+
 def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
     def change(config: Any) -> None:
         for key in keys[:-1]:
@@ -44,6 +53,27 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (_set("sedes", value=[1]), r"sedes: unknown key\. Did you mean 'seeds'\? Mend: remove it"),
+        (_set("datasets", "imagenet", value=SIZES), r"imagenet\.subset: imagenet does not fit into memory"),
+        (
+            _set("datasets", "cifar10", value={**SIZES, "subset": CHOSEN}),
+            r"cifar10\.subset: .*Mend: remove it",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "subset": {**CHOSEN, "classes": ["tench"]}}),
+            r"imagenet\.subset\.classes: unknown class 'tench'",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "subset": {**CHOSEN, "classes": ["n01440764"] * 2}}),
+            r"imagenet\.subset\.classes: one is named twice",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "train": 31, "subset": CHOSEN}),
+            r"31 training and 10 validation images are more than the 40 that are in the subset",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "test": 11, "subset": CHOSEN}),
+            r"11 is more than the 10 test images that are in the subset",
+        ),
         (
             _set("methods", "random", "orthograd", "alpha", value=1.5),
             r"methods\.random\.orthograd\.alpha: .*less than or equal to 1",

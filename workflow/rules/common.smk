@@ -94,10 +94,14 @@ def registered_files(wildcards):
     )
 
 
-def registered_classes(wildcards):
+def registered(wildcards):
     """What of the registry goes into the prepared dataset."""
-    dataset = registry().dataset(wildcards.dataset)
-    return as_json(version=dataset.version, classes=dataset.classes)
+    return as_json(**registry().dataset(wildcards.dataset).prepared)
+
+
+def preparation_spec(wildcards):
+    subset = PROFILE.datasets[wildcards.dataset].subset
+    return as_json(subset=dumped(subset) if subset else None)
 
 
 def base_split_spec(wildcards):
