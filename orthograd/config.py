@@ -7,7 +7,7 @@ everything that they depend on has to stand in the profile.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import Dataset, registry
-from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
-from orthograd.reporting.experiment import Experiment
+from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
+from orthograd.reporting.experiment import Experiment, Sweep
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Stopping, Strict, Training
 
@@ -34,6 +34,16 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 class ConfigError(ValueError):
     """The config cannot be used; the message names each key, the cause and the mend."""
+
+
+class Variant(Strict):
+    """A run whose parameters are those of another run of `methods`, but for some.
+
+    Where that run has parameters that the variant's method does not know, they are left out.
+    """
+
+    like: Name = Field(description="name in `methods` whose parameters the variant takes, in every scenario")
+    change: dict[str, Any] = Field(description="parameters that differ, possibly none: {}")
 
 
 class Profile(Strict):
@@ -65,12 +75,20 @@ class Profile(Strict):
         min_length=1,
         description="for each scenario, method names with their parameters, or a file that holds them",
     )
+    variants: dict[Name, Variant] = Field(
+        default_factory=dict, description="runs beside those of `methods`: names <method>-<variant>"
+    )
+    proxies: dict[Name, Proxy] = Field(
+        default_factory=dict,
+        description="names with what stands in for the retain set: kind dataset or shift",
+    )
     tuning: Tuning | None = Field(None, description="how `snakemake tune` searches parameters")
     trials: str | None = Field(
         None,
         description="table of all trials of `snakemake tune`, relative to the repository; the report shows it",
     )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
+    sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -96,7 +114,7 @@ class Profile(Strict):
     def _duplicates(self) -> list[str]:
         listed: dict[str, list[Any]] = {
             "seeds": self.seeds,
-            "experiments": [experiment.id for experiment in self.experiments],
+            "experiments": [section.id for section in self.sections],
         }
         return [
             f"{key}: {values} names one twice. Mend: name each once"
@@ -133,7 +151,7 @@ class Profile(Strict):
         ]
         problems += [
             f"experiments.{experiment.id}: a section of the report has this name. Mend: choose another id"
-            for experiment in self.experiments
+            for experiment in self.sections
             if experiment.id in RESERVED_EXPERIMENTS
         ]
         problems += [
@@ -141,21 +159,63 @@ class Profile(Strict):
             for name in self.methods
             if name not in self.scenarios
         ]
-        for experiment in self.experiments:
+        for experiment in self.comparisons:
             key = experiment.id
             for field, used, section in (
                 ("dataset", [experiment.dataset], self.datasets),
                 ("models", experiment.models, self.models),
                 ("scenario", [experiment.scenario], self.scenarios),
-                ("methods", experiment.methods, self.methods.get(experiment.scenario, {})),
+                ("methods", experiment.methods, self.runs(experiment.scenario)),
                 ("published", experiment.published, self._with_published_defaults()),
+                ("proxy", [] if experiment.proxy is None else [experiment.proxy], self.proxies),
             ):
                 problems += [
                     _unknown(f"experiments.{key}.{field}", field.removesuffix("s"), name, sorted(section))
                     for name in used
                     if name not in section
                 ]
+        problems += [
+            f"variants.{name}: starts with no method's name. Mend: call it <method>-<what differs>, with a method "
+            f"out of {', '.join(methods.names())}"
+            for name in self.variants
+            if "-" not in name or methods.of_run(name) not in methods.names()
+        ]
+        problems += [
+            f"variants.{name}.like: {variant.like!r} has no parameters in `methods`. Mend: use one of "
+            f"{', '.join(sorted({run for section in self.methods.values() for run in section}))}"
+            for name, variant in self.variants.items()
+            if not any(variant.like in section for section in self.methods.values())
+        ]
+        problems += [
+            _unknown(f"proxies.{name}.dataset", "dataset", proxy.dataset, sorted(self.datasets))
+            for name, proxy in self.proxies.items()
+            if isinstance(proxy, DatasetProxy) and proxy.dataset not in self.datasets
+        ]
         return problems
+
+    @property
+    def sections(self) -> Sequence[Experiment | Sweep]:
+        """What the report shows, in its order."""
+        return [*self.experiments, *self.sweeps]
+
+    @property
+    def comparisons(self) -> list[Experiment]:
+        """All experiments, those of the sweeps size by size."""
+        return [*self.experiments, *(experiment for sweep in self.sweeps for experiment in sweep.experiments)]
+
+    def runs(self, scenario: str) -> list[str]:
+        """Names of the runs that have parameters in a scenario: methods and variants."""
+        section = self.methods.get(scenario, {})
+        return [*section, *(name for name, variant in self.variants.items() if variant.like in section)]
+
+    def parameters(self, scenario: str, run: str) -> dict[str, Any]:
+        """The parameters of a run, see `Variant`."""
+        section = self.methods[scenario]
+        if run in section:
+            return section[run]
+        known = methods.load(methods.of_run(run)).params.model_fields
+        variant = self.variants[run]
+        return {key: value for key, value in section[variant.like].items() if key in known} | variant.change
 
     @staticmethod
     def _with_published_defaults() -> list[str]:
@@ -175,6 +235,16 @@ class Profile(Strict):
                 methods.load(name).params.model_validate(params)
             except ValidationError as error:
                 problems += _problems(error, methods.load(name).params, ("methods", scenario, name))
+        for name in self.variants:
+            method = methods.of_run(name)
+            for scenario in self.methods:
+                if name not in self.runs(scenario) or method not in methods.names():
+                    continue
+                try:
+                    methods.load(method).params.model_validate(self.parameters(scenario, name))
+                except ValidationError as error:
+                    problems += _problems(error, methods.load(method).params, ("variants", name, "change"))
+                    break
         return problems
 
     def _tuning(self) -> list[str]:
@@ -256,7 +326,7 @@ class Profile(Strict):
                 for key, scenario in self.scenarios.items()
                 if isinstance(scenario, ClassScenario) and scenario.label >= len(published.classes)
             ]
-        for experiment in self.experiments:
+        for experiment in self.comparisons:
             key = experiment.id
             sizes_used = self.datasets.get(experiment.dataset)
             scenario = self.scenarios.get(experiment.scenario)
@@ -284,11 +354,17 @@ class Profile(Strict):
                     f"{pool} images ({sizes_used.train} training images less {forget} to forget). Mend: lower "
                     f"retain_size to at most {pool}, or raise datasets.{experiment.dataset}.train"
                 )
+            proxy = self.proxies.get(experiment.proxy) if experiment.proxy is not None else None
+            if proxy is not None and experiment.retain_size > proxy.size:
+                problems.append(
+                    f"experiments.{key}.retain_size: {experiment.retain_size} is larger than the proxy's {proxy.size} "
+                    f"images. Mend: lower it, or raise proxies.{experiment.proxy}.size"
+                )
             available = {"forget": forget, "retain": experiment.retain_size}
             settings: list[tuple[str, str, Mapping[str, Any]]] = [
                 (f"methods.{experiment.scenario}.{method}", method, params)
-                for method, params in self.methods.get(experiment.scenario, {}).items()
-                if method in experiment.methods
+                for method in self._usable(experiment)
+                for params in [self.parameters(experiment.scenario, method)]
             ]
             settings += [
                 (f"experiments.{key}.published.{method}", method, defaults.params)
@@ -299,10 +375,18 @@ class Profile(Strict):
                 f"{place}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
                 f"(experiment {key}). Mend: lower it to at most {available[data]}, or leave the method out"
                 for place, method, params in settings
-                for field, data in self._batch_fields(method)
+                for field, data in self._batch_fields(methods.of_run(method))
                 if isinstance(size := params.get(field), int) and size > available[data]
             ]
         return problems
+
+    def _usable(self, experiment: Experiment) -> list[str]:
+        """The runs of an experiment whose parameters and method are known."""
+        return [
+            run
+            for run in experiment.methods
+            if run in self.runs(experiment.scenario) and methods.of_run(run) in methods.names()
+        ]
 
     @staticmethod
     def _batch_fields(method: str) -> list[tuple[str, str]]:

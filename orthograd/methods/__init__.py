@@ -59,6 +59,11 @@ def module(name: str) -> str:
     return _entry(name).module
 
 
+def of_run(run: str) -> str:
+    """The method of a run: `ft` of the runs `ft`, `ft-published` and `ft-<variant>`."""
+    return run if run in names() else run.rpartition("-")[0]
+
+
 def load(name: str) -> Method:
     """The method of that name.
 

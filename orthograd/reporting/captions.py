@@ -210,9 +210,14 @@ def _claims(data: ExperimentData, bold: str | None) -> str:
 
 def _setting(data: ExperimentData) -> str:
     experiment = data.experiment
+    retain = (
+        "retain subset"
+        if experiment.proxy is None
+        else f"a proxy ({experiment.proxy}) in place of the retain set,"
+    )
     text = (
         f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario "
-        f"{experiment.scenario}: {_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
+        f"{experiment.scenario}: {_KINDS[data.kind]}; {retain} of {experiment.retain_size:,} samples."
     )
     if experiment.substitutions:
         text += f" Substitutions: {'; '.join(experiment.substitutions)}."

@@ -15,7 +15,17 @@ from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
 
-KEYS = ["dataset", "model", "scenario", "scenario_kind", "retain_size", "method", "seed", "replicate"]
+KEYS = [
+    "dataset",
+    "model",
+    "scenario",
+    "scenario_kind",
+    "retain_size",
+    "proxy",
+    "method",
+    "seed",
+    "replicate",
+]
 SCENARIO_KINDS = ("random", "class")
 
 RUN_ACCURACIES = [
@@ -215,7 +225,8 @@ def _typed(
             f"{name}: columns {missing} are missing; collect the results again with this version"
         )
     types = dict.fromkeys([*numbers, "retain_size"], "float64") | {"seed": "int64", "replicate": "int64"}
-    frame = frame.astype(types)
+    # Empty: no proxy.
+    frame = frame.astype(types).assign(proxy=frame["proxy"].fillna("").astype(str))
     twice = frame.duplicated(subset=keys)
     if twice.any():
         raise ReportError(f"{name}: {_first(frame[twice])} appears twice; collect each run once")
@@ -235,7 +246,11 @@ def _first(rows: pd.DataFrame) -> str:
 
 
 def _selected(frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    is_method = frame["method"].isin(experiment.rows) & (frame["retain_size"] == experiment.retain_size)
+    is_method = (
+        frame["method"].isin(experiment.rows)
+        & (frame["retain_size"] == experiment.retain_size)
+        & (frame["proxy"] == (experiment.proxy or ""))
+    )
     # The original and the retrained models know nothing of the retain subset: their retain_size is empty.
     chosen = is_method | frame["method"].isin(REFERENCES)
     return frame[

@@ -12,9 +12,9 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from orthograd.reporting import search
+from orthograd.reporting import search, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
-from orthograd.reporting.experiment import RETRAINED, Experiment
+from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
 from orthograd.reporting.names import FIGURE_NAMES
 from orthograd.reporting.ranking import verdict
@@ -91,6 +91,7 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
+    sweeps: Sequence[Sweep] = ()
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
 
@@ -216,6 +217,7 @@ def render(context: PageContext, out: Path) -> Path:
         ReportError: a file of a table or figure is missing, or the results do not support the report.
     """
     selections = [(notes, context.data.select(notes.experiment)) for notes in context.experiments]
+    sweeps = [sweep.SweepData.select(context.data, section) for section in context.sweeps]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orthograd.reporting"),
         autoescape=True,
@@ -225,12 +227,13 @@ def render(context: PageContext, out: Path) -> Path:
     )
     html = environment.get_template("index.html.j2").render(
         title=context.title,
-        summary=summary([data for _, data in selections]),
+        summary=summary([data for _, data in selections], sweeps, context.data),
         conditions=context.conditions,
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, out.parent) for notes, data in selections],
+        sweeps=[_sweep_section(data, out.parent) for data in sweeps],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
         states=context.states,
         glossary=GLOSSARY,
@@ -249,14 +252,16 @@ class Summary:
     """(experiment id, title, verdict)"""
 
 
-def summary(selections: Sequence[ExperimentData]) -> Summary:
-    """What was run and what came out, from the data alone."""
+def summary(
+    selections: Sequence[ExperimentData], sweeps: Sequence[sweep.SweepData], data: ReportData
+) -> Summary:
+    """What was run and what came out, from the data alone; a run that several experiments show counts once."""
     methods = list(dict.fromkeys(method for s in selections for method in s.experiment.methods))
-    unlearned = sum(int((~s.runs["method"].isin(REFERENCES)).sum()) for s in selections)
-    retrained = sum(int((s.runs["method"] == RETRAINED).sum()) for s in selections)
+    unlearned = int((~data.runs["method"].isin(REFERENCES)).sum())
+    retrained = int((data.runs["method"] == RETRAINED).sum())
+    count = len(selections) + len(sweeps)
     opening = (
-        f"{len(selections)} experiment{'' if len(selections) == 1 else 's'} compare"
-        f"{'s' if len(selections) == 1 else ''} {len(methods)} methods "
+        f"{count} experiment{'' if count == 1 else 's'} compare{'s' if count == 1 else ''} {len(methods)} methods "
         f"({listing([method_label(method) for method in methods])}) with models retrained from scratch: "
         f"{unlearned} unlearning runs and {retrained} retrained references."
     )
@@ -266,6 +271,7 @@ def summary(selections: Sequence[ExperimentData]) -> Summary:
         for model in selection.experiment.models:
             title = selection.experiment.title + (f", {model}" if several else "")
             findings.append((selection.experiment.id, title, verdict(selection, model)))
+    findings += [(s.sweep.id, s.sweep.title, sweep.verdict(s)) for s in sweeps]
     return Summary(opening, tuple(findings))
 
 
@@ -313,6 +319,17 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
         "commands": notes.commands,
         "split_sizes": notes.split_sizes,
         "stop_rule": stop_rule_text(notes.stop_rule, data),
+    }
+
+
+def _sweep_section(data: sweep.SweepData, folder: Path) -> dict[str, object]:
+    caption = sweep.figure_caption(data)
+    return {
+        "id": data.sweep.id,
+        "title": data.sweep.title,
+        "setting": caption.setting,
+        "table": _table_view("Sizes of the retain subset", sweep.table(data), folder),
+        "figure": _figure_view("Against the size", data.sweep.id, sweep.NAME, caption.notes, folder),
     }
 
 

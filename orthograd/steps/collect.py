@@ -19,7 +19,17 @@ from orthograd.records import read_json, write_json
 from orthograd.scores import Scores, read_scores
 
 # What identifies a run. The references that it is compared with share the first four.
-KEYS = ("dataset", "model", "scenario", "seed", "method", "scenario_kind", "retain_size", "replicate")
+KEYS = (
+    "dataset",
+    "model",
+    "scenario",
+    "seed",
+    "method",
+    "scenario_kind",
+    "retain_size",
+    "proxy",
+    "replicate",
+)
 SETS = ("forget", "retain", "retain_subset", "validation", "test", "test_forgotten")
 COMPARED = ("forget", "retain", "validation", "test")
 

@@ -21,6 +21,7 @@ class Spec(inputs.Spec):
     scenario: str
     scenario_kind: Literal["random", "class"]
     retain_size: int | None
+    proxy: str | None
     evaluation_batch: int
 
 
@@ -61,7 +62,7 @@ def run(arguments: Namespace) -> None:
             for name, samples in sets.items()
         }
         write_scores(scores_file, scores)
-        if spec.retain_size is not None:
+        if spec.retain_size is not None and spec.proxy is None:
             order = split.loc[split["set"] == "retain", "retain_order"].to_numpy()
             scores["retain_subset"] = tuple(values[order < spec.retain_size] for values in scores["retain"])
         record = read_json(record_file)
@@ -74,6 +75,7 @@ def run(arguments: Namespace) -> None:
                     "scenario": spec.scenario,
                     "scenario_kind": spec.scenario_kind,
                     "retain_size": spec.retain_size,
+                    "proxy": spec.proxy,
                     "method": arguments.name,
                     "seed": record["seed"],
                     "replicate": record.get("replicate", 0),

@@ -60,7 +60,12 @@ def samples(dataset: ImageDataset, rows: pd.DataFrame, device: torch.device) -> 
         raise ValueError(f"rows from the published parts {sources}: a set has one source")
     positions = rows["row"].tolist()
     images = dataset.standardise(dataset.images(sources[0], positions))
-    return Samples(_channels_last(images.to(device)), dataset.labels(sources[0], positions).to(device))
+    return on_device(images, dataset.labels(sources[0], positions), device)
+
+
+def on_device(images: torch.Tensor, labels: torch.Tensor, device: torch.device) -> Samples:
+    """Samples of standardised images, in the layout of the models."""
+    return Samples(_channels_last(images.to(device)), labels.to(device))
 
 
 def sets(dataset: ImageDataset, split: pd.DataFrame, device: torch.device) -> dict[str, Samples]:

@@ -79,6 +79,7 @@ def run(arguments: Namespace) -> None:
             ],
             conditions=conditions,
             states=read_states(arguments.states),
+            sweeps=profile.sweeps,
             trials=_trials(profile, arguments.trials),
         ),
         arguments.page,

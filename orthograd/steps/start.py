@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
 from orthograd.data.images import ImageDataset
+from orthograd.data.proxy import proxy_images, proxy_split
 from orthograd.data.samples import PixelScale, Samples
+from orthograd.data.scenarios import Proxy
 from orthograd.data.splits import read_split, retain_subset
 from orthograd.evaluation import accuracy
 from orthograd.steps import inputs
@@ -21,6 +24,7 @@ class Spec(inputs.Spec):
     model: str
     retain_size: int
     target: float | None
+    proxy: Proxy | None
     evaluation_batch: int
 
 
@@ -43,8 +47,16 @@ class Start:
     target: float
 
 
-def start(spec: Spec, dataset: ImageDataset, split_file: Path, original: Path, device: torch.device) -> Start:
-    """Load what a run needs.
+def start(
+    spec: Spec,
+    dataset: ImageDataset,
+    split_file: Path,
+    original: Path,
+    seed: int,
+    device: torch.device,
+    other: ImageDataset | None = None,
+) -> Start:
+    """Load what a run needs; `other` is the dataset of a proxy that is taken from another one.
 
     Without a target in the settings (random scenario) it is what the original model scores on images that are
     distributed like the forget set but were never seen.
@@ -57,7 +69,7 @@ def start(spec: Spec, dataset: ImageDataset, split_file: Path, original: Path, d
         sets=sets,
         data={
             "forget": sets["forget"],
-            "retain": inputs.samples(dataset, retain_subset(split, spec.retain_size), device),
+            "retain": _retain(spec, dataset, split, seed, device, other),
             "heldout": sets.get("validation_forgotten", sets["validation"]),
         },
         pixels=PixelScale(dataset.mean, dataset.std),
@@ -65,3 +77,20 @@ def start(spec: Spec, dataset: ImageDataset, split_file: Path, original: Path, d
         if spec.target is None
         else spec.target,
     )
+
+
+def _retain(
+    spec: Spec,
+    dataset: ImageDataset,
+    split: pd.DataFrame,
+    seed: int,
+    device: torch.device,
+    other: ImageDataset | None,
+) -> Samples:
+    """The retain subset, or the first images of what stands in for it."""
+    if spec.proxy is None:
+        return inputs.samples(dataset, retain_subset(split, spec.retain_size), device)
+    extended = proxy_split(split, dataset, spec.proxy, seed, other)
+    rows = extended[extended["set"] == "proxy"].sort_values("retain_order").head(spec.retain_size)
+    images = dataset.standardise(proxy_images(rows, dataset, spec.proxy, seed, other))
+    return inputs.on_device(images, torch.tensor(rows["label"].tolist()), device)

@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> None:
 
     def outcome(params: dict[str, Any], place: int) -> Outcome:
         seed, split_file, original = places[place]
-        begin = start(spec, dataset, split_file, original, device)
+        begin = start(spec, dataset, split_file, original, seed, device)
         result = unlearn(
             begin.model,
             method,

@@ -33,6 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
     parser.add_argument("--original", type=Path, nargs="+", required=True, help="trained model, one a seed")
+    parser.add_argument(
+        "--proxy-data", type=Path, nargs="?", help="prepared dataset of a proxy from another one"
+    )
     for name in ("model", "trajectory", "record"):
         parser.add_argument(
             f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a seed"
@@ -43,12 +46,13 @@ def run(arguments: Namespace) -> None:
     spec = arguments.spec
     device = inputs.set_up(spec)
     dataset = load(arguments.data)
+    other = None if arguments.proxy_data is None else load(arguments.proxy_data)
     method = methods.load(spec.method)
     params = method.params.model_validate(spec.params)
     code = code_version("orthograd.steps.unlearn", methods.module(spec.method))
     files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
-        begin = start(spec, dataset, split_file, original, device)
+        begin = start(spec, dataset, split_file, original, seed, device, other)
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
             view = DataView(begin.data, method.reads, seed, begin.pixels)

@@ -21,6 +21,7 @@ def _keys(kind, method, seed, replicate):
         "scenario": {"random": "random_10", "class": "class_3"}[kind],
         "scenario_kind": kind,
         "retain_size": retain_size,
+        "proxy": np.nan,
         "method": method,
         "seed": seed,
         "replicate": replicate,

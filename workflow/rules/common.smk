@@ -32,11 +32,12 @@ ORIGINAL_IN_SCENARIO = (
 )
 RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}}/replicate{{replicate}}"
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
-UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}/seed{{seed}}"
+UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
 
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
-METHODS = {name for section in PROFILE.methods.values() for name in section}
+SWEEPS = {sweep.id: sweep for sweep in PROFILE.sweeps}
+RUNS = {run for scenario in PROFILE.scenarios for run in PROFILE.runs(scenario)}
 REPLICATES = list(range(PROFILE.replicates))
 # A search compares with one retrained model a seed.
 RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
@@ -52,8 +53,9 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(sorted({*METHODS, *SEARCHED})) + f"|[a-z0-9_]+{PUBLISHED}",
-    experiment="|".join(EXPERIMENTS),
+    method="|".join(sorted({*RUNS, *SEARCHED})) + f"|[a-z0-9_]+{PUBLISHED}",
+    experiment="|".join((*EXPERIMENTS, *SWEEPS)),
+    source="|".join(("retain", *(f"proxy-{name}-" for name in PROFILE.proxies))),
     retain_size=r"\d+",
 
 
@@ -128,7 +130,7 @@ def start_spec(wildcards):
     return {
         "model": wildcards.model,
         "retain_size": int(wildcards.retain_size),
-        "method": wildcards.method.removesuffix(PUBLISHED),
+        "method": methods.of_run(wildcards.method),
         "stopping": stopping,
         "target": class_target if scenario.kind == "class" else None,
         "evaluation_batch": PROFILE.evaluation_batch,
@@ -139,11 +141,25 @@ def start_spec(wildcards):
 def unlearning_spec(wildcards):
     own_end = wildcards.method.endswith(PUBLISHED)
     if own_end:
-        method = methods.load(wildcards.method.removesuffix(PUBLISHED))
-        params = dict(method.published.params)
+        params = dict(methods.load(methods.of_run(wildcards.method)).published.params)
     else:
-        params = PROFILE.methods[wildcards.scenario][wildcards.method]
-    return as_json(params=params, own_end=own_end, **start_spec(wildcards))
+        params = PROFILE.parameters(wildcards.scenario, wildcards.method)
+    return as_json(
+        params=params, own_end=own_end, proxy=proxy_of(wildcards), **start_spec(wildcards)
+    )
+
+
+def proxy_of(wildcards):
+    """What stands in for the retain subset; None: nothing."""
+    name = wildcards.source.removeprefix("proxy-").removesuffix("-")
+    return None if wildcards.source == "retain" else dumped(PROFILE.proxies[name])
+
+
+def proxy_data(wildcards):
+    """The prepared dataset that a proxy is taken from, where it is another one."""
+    proxy = proxy_of(wildcards)
+    other = proxy and proxy.get("dataset")
+    return f"{DATA}/dataset.safetensors".format(dataset=other) if other else []
 
 
 def tuning_spec(wildcards):
@@ -152,6 +168,7 @@ def tuning_spec(wildcards):
             key: dumped(value) if hasattr(value, "model_dump") else value
             for key, value in TUNING.spaces[wildcards.method].items()
         },
+        proxy=None,
         trials=TUNING.trials,
         seconds=TUNING.seconds,
         **start_spec(wildcards),
@@ -192,12 +209,17 @@ def evaluation_spec(wildcards):
         "retain_size": (
             int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None
         ),
+        "proxy": (
+            wildcards.source.removeprefix("proxy-").removesuffix("-")
+            if wildcards.get("source", "retain") != "retain"
+            else None
+        ),
     }
     return as_json(**run, evaluation_batch=PROFILE.evaluation_batch, **runtime_spec())
 
 
 def method_code(wildcards):
-    name = wildcards.method.removesuffix(PUBLISHED)
+    name = methods.of_run(wildcards.method)
     return code_version("orthograd.steps.unlearn", methods.module(name))
 
 
@@ -219,6 +241,11 @@ def experiment_splits():
     ]
 
 
+def each_collection(path):
+    """The path for every experiment and every sweep."""
+    return expand(path, experiment=[*EXPERIMENTS, *SWEEPS])
+
+
 def each_experiment(path):
     """The path for every experiment; the other wildcards stay."""
     return expand(path, experiment=EXPERIMENTS, allow_missing=True)
@@ -232,18 +259,23 @@ def experiment_runs(name):
 
 
 def run_folders(wildcards):
-    experiment = EXPERIMENTS[wildcards.experiment]
-    keys = {
-        "dataset": experiment.dataset,
-        "model": experiment.models,
-        "scenario": experiment.scenario,
-        "retain_size": experiment.retain_size,
-        "method": experiment.rows,
-        "seed": SEEDS,
-        "replicate": REPLICATES,
-    }
-    return [
-        path
+    """Folders of the runs of an experiment, or of a sweep at all its sizes."""
+    name = wildcards.experiment
+    comparisons = SWEEPS[name].experiments if name in SWEEPS else [EXPERIMENTS[name]]
+    folders = [
+        folder
+        for experiment in comparisons
         for pattern in (ORIGINAL_IN_SCENARIO, RETRAINED, UNLEARNED)
-        for path in dict.fromkeys(expand(pattern, **keys))
+        for folder in expand(
+            pattern,
+            dataset=experiment.dataset,
+            model=experiment.models,
+            scenario=experiment.scenario,
+            source=experiment.source,
+            retain_size=experiment.retain_size,
+            method=experiment.rows,
+            seed=SEEDS,
+            replicate=REPLICATES,
+        )
     ]
+    return list(dict.fromkeys(folders))

@@ -57,9 +57,9 @@ use rule evaluate_original as evaluate_unlearned with:
         scores=each_seed(f"{UNLEARNED}/scores.npz"),
         metrics=each_seed(f"{UNLEARNED}/metrics.json"),
     log:
-        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.log",
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.tsv"
+        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}.tsv"
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,

@@ -29,10 +29,10 @@ rule collect:
 
 rule merge:
     input:
-        runs=each_experiment(f"{COLLECTED}/runs.csv"),
-        costs=each_experiment(f"{COLLECTED}/costs.csv"),
-        trajectories=each_experiment(f"{COLLECTED}/trajectories.csv"),
-        controls=each_experiment(f"{COLLECTED}/controls.csv"),
+        runs=each_collection(f"{COLLECTED}/runs.csv"),
+        costs=each_collection(f"{COLLECTED}/costs.csv"),
+        trajectories=each_collection(f"{COLLECTED}/trajectories.csv"),
+        controls=each_collection(f"{COLLECTED}/controls.csv"),
     output:
         runs=report(
             f"{REPORT}/runs.csv",
@@ -128,6 +128,52 @@ use rule tables as figures with:
         step="figures",
 
 
+if SWEEPS:
+
+    rule sweep:
+        input:
+            runs=f"{REPORT}/runs.csv",
+            costs=f"{REPORT}/costs.csv",
+            trajectories=f"{REPORT}/trajectories.csv",
+            controls=f"{REPORT}/controls.csv",
+        output:
+            csv=report(
+                f"{REPORT}/tables/{{experiment}}.sizes.csv",
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory="{experiment}",
+            ),
+            other=expand(
+                f"{REPORT}/tables/{{{{experiment}}}}.sizes.{{format}}",
+                format=["md", "tex"],
+            ),
+            svg=f"{REPORT}/figures/{{experiment}}.sizes.svg",
+            png=report(
+                f"{REPORT}/figures/{{experiment}}.sizes.png",
+                caption="../report/figure.rst",
+                category="Figures",
+                subcategory="{experiment}",
+            ),
+        log:
+            f"{RESULTS}/logs/sweep/{{experiment}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/sweep/{{experiment}}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.sweep"),
+            sweep=lambda wildcards: SWEEPS[wildcards.experiment].model_dump_json(),
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
+        shell:
+            "python -m orthograd sweep --sweep {params.sweep:q} --runs {input.runs} --costs {input.costs} "
+            "--trajectories {input.trajectories} --controls {input.controls} --out {params.out} > {log} 2>&1"
+
+
 # The trials stand in the repository; by its absolute path the file is no output of the search, which the report must not start.
 TRIALS_SHOWN = [str(Path(workflow.basedir) / PROFILE.trials)] if PROFILE.trials else []
 TRIALS_TABLES = expand(
@@ -189,7 +235,8 @@ rule page:
         controls=f"{REPORT}/controls.csv",
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
-        conditions=each_experiment(f"{COLLECTED}/conditions.json"),
+        sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
+        conditions=each_collection(f"{COLLECTED}/conditions.json"),
         trials=TRIALS_SHOWN,
         search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
         splits=experiment_splits(),
