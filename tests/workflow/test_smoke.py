@@ -176,7 +176,7 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
     [
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
-        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "page", "all"}),
+        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "sweep", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
         ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
@@ -358,7 +358,7 @@ def test_the_workflow_is_linted_and_formatted() -> None:
     assert formatted.returncode == 0, formatted.stderr
 
 
-# Every run once, whatever experiments show it: those of the scenarios, one at published defaults, the variants, and those
+# Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
 # 8 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
