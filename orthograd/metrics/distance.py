@@ -29,7 +29,7 @@ class WeightDistance:
 def weight_distance(
     weights: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]
 ) -> WeightDistance:
-    """The L2 distance of weights, 0 ideal; read it beside others, for permuted units are far apart and the same function.
+    """The L2 distance of weights, 0 ideal; read it beside others: permuted units are far apart, and the same function.
 
     Args:
         weights: the parameters by name, any float; leave buffers out.
