@@ -55,7 +55,9 @@ def test_float32_logits_are_computed_in_float64() -> None:
     logits = np.array([[30.0, 0.0, 1.0]], dtype=np.float32)
     labels = np.array([0], dtype=np.int32)
     for name, score in SCORES.items():
-        np.testing.assert_allclose(score(Outputs(logits, labels)), [_definitions(logits[0], 0)[name]], rtol=1e-9)
+        np.testing.assert_allclose(
+            score(Outputs(logits, labels)), [_definitions(logits[0], 0)[name]], rtol=1e-9
+        )
 
 
 def test_modified_entropy_by_hand() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from memorisers import logits, problem
@@ -26,6 +26,7 @@ def test_the_fake_by_hand() -> None:
     assert original[0, 0] == 3.0  # the original's stay
 
 
+@settings(deadline=None)
 @given(arrays(np.float64, (5, 4), elements=st.integers(-2, 2)))
 def test_the_fake_has_another_arg_max_and_the_same_numbers(original: np.ndarray) -> None:
     original[:, 0] += 0.5  # no row of equal logits
@@ -87,7 +88,7 @@ def test_all_failures_are_told() -> None:
 def test_several_retrained_models_share_the_error() -> None:
     assert retrained_level(1) == 0.95
     assert retrained_level(5) == pytest.approx(0.99, rel=1e-12)
-    with pytest.raises(ValueError, match="interval on b is at level 0.95: compute it at 0.975"):
+    with pytest.raises(ValueError, match=r"interval on b is at level 0\.95: compute it at 0\.975"):
         control("p", CAUGHT, CAUGHT, {"a": Estimate(0.5, 0.4, 0.6, 0.975), "b": CHANCE})
     with pytest.raises(ValueError, match="interval on fake"):
         control("p", CAUGHT, Estimate(0.9, 0.8, 1.0, 0.9), {"a": CHANCE})
@@ -111,7 +112,9 @@ def _models() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     }
 
 
-def _threshold(values: np.ndarray, labels: np.ndarray, forget: np.ndarray, unseen: np.ndarray, score) -> Estimate:
+def _threshold(
+    values: np.ndarray, labels: np.ndarray, forget: np.ndarray, unseen: np.ndarray, score
+) -> Estimate:
     """Fitted on retain samples and half of the unseen ones, judged on the forget set and the other half."""
     outputs = Outputs(values, labels)
     generator = np.random.default_rng(0)
@@ -139,4 +142,3 @@ def test_controls_tell_good_attacks_from_one_that_a_fake_fools() -> None:
     assert verdicts["entropy"].passed, verdicts["entropy"].reason
     assert len(verdicts["confidence"].failures) == 1
     assert "misses the planted fake" in verdicts["confidence"].reason
-    assert verdicts["confidence"].reason.endswith("is below chance")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -61,6 +61,7 @@ def test_logits_so_far_apart_that_probabilities_underflow() -> None:
     assert js_divergence(log_p, log_q) == pytest.approx(LOG2, rel=1e-12)
 
 
+@settings(deadline=None)
 @given(arrays(np.float64, (2, 3, 4), elements=st.floats(-1e3, 1e3)))
 def test_bounds_and_symmetry(logits: np.ndarray) -> None:
     log_p, log_q = map(log_probabilities, logits)
@@ -68,7 +69,8 @@ def test_bounds_and_symmetry(logits: np.ndarray) -> None:
     assert 0 <= js <= LOG2
     assert js == pytest.approx(js_divergence(log_q, log_p), rel=1e-9, abs=1e-15)
     assert kl_divergence(log_p, log_q) >= 0
-    assert kl_divergence(log_p, log_p) == js_divergence(log_p, log_p) == 0
+    assert kl_divergence(log_p, log_p) == 0
+    assert js_divergence(log_p, log_p) == pytest.approx(0, abs=1e-15)  # m is rounded
 
 
 def test_float32_log_probabilities_are_taken() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -37,6 +37,7 @@ def _pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([[1.0 if a > b else 0.5 if a == b else 0.0 for b in y] for a in x])
 
 
+@settings(deadline=None)
 @given(
     arrays(np.int64, st.integers(2, 12), elements=st.integers(0, 6)),
     arrays(np.int64, st.integers(2, 12), elements=st.integers(0, 6)),
@@ -50,7 +51,9 @@ def test_auc_against_all_pairs(x: np.ndarray, y: np.ndarray) -> None:
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
     if 0 < estimate.value < 1:
         variance = wins.mean(axis=1).var(ddof=1) / len(x) + wins.mean(axis=0).var(ddof=1) / len(y)
-        assert estimate.low == pytest.approx(max(0, wins.mean() - 1.959963984540054 * variance**0.5), abs=1e-9)
+        assert estimate.low == pytest.approx(
+            max(0, wins.mean() - 1.959963984540054 * variance**0.5), abs=1e-9
+        )
 
 
 def test_the_interval_of_the_auc_is_that_of_a_bootstrap() -> None:
@@ -102,7 +105,9 @@ def test_auc_errors() -> None:
 def test_tpr_is_the_highest_of_the_roc_curve_at_that_fpr(distinct: int, fpr: float) -> None:
     generator = np.random.default_rng(0)
     x, y = generator.integers(1, distinct, 300), generator.integers(0, distinct, 1000)
-    false, true, _ = roc_curve(np.repeat([1, 0], [300, 1000]), np.concatenate([x, y]), drop_intermediate=False)
+    false, true, _ = roc_curve(
+        np.repeat([1, 0], [300, 1000]), np.concatenate([x, y]), drop_intermediate=False
+    )
     estimate = tpr_at_fpr(x, y, fpr)
     assert estimate is not None
     assert estimate.value == pytest.approx(true[false <= fpr + 1e-12].max(), rel=1e-12, abs=1e-15)

@@ -26,7 +26,9 @@ def _moved(model: nn.Module, scale: float) -> nn.Module:
 
 def _network() -> nn.Module:
     model = SmallResNet(1, 3, width=4).double()
-    model(torch.randn(16, 1, 8, 8, dtype=torch.float64))  # statistics of batch normalisation that are not 0 and 1
+    model(
+        torch.randn(16, 1, 8, 8, dtype=torch.float64)
+    )  # statistics of batch normalisation that are not 0 and 1
     return model.eval()
 
 
@@ -48,7 +50,9 @@ def test_is_the_slope_of_the_risk_along_the_step() -> None:
     @torch.no_grad()
     def risk(t: float) -> float:
         at = {name: start[name] + t * (end[name] - start[name]) for name in start}
-        return float(F.cross_entropy(torch.func.functional_call(model, at, (samples.images,)), samples.labels))
+        return float(
+            F.cross_entropy(torch.func.functional_call(model, at, (samples.images,)), samples.labels)
+        )
 
     # Central differences over ±1: the step is so small that the cubic term is some 1e-8 of the linear one.
     assert g_effect(model, after, samples, 4) == pytest.approx((risk(1) - risk(-1)) / 2, rel=1e-5)
@@ -59,7 +63,9 @@ def test_of_a_descent_step_is_minus_the_squared_gradient() -> None:
     after = copy.deepcopy(model)
     F.cross_entropy(after(samples.images), samples.labels).backward()
     squared = sum(float((p.grad**2).sum()) for p in after.parameters())
-    torch.optim.SGD(after.parameters(), lr=0.01).step()
+    with torch.no_grad():
+        for parameter in after.parameters():
+            parameter -= 0.01 * parameter.grad
     assert g_effect(model, after, samples, 6) == pytest.approx(-0.01 * squared, rel=1e-9)
 
 

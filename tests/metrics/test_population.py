@@ -53,12 +53,12 @@ def test_chance_is_within_the_interval_as_often_as_it_should() -> None:
     generator = np.random.default_rng(0)
     results = [
         population_attack(generator.lognormal(-2, 2, 60), generator.lognormal(-2, 2, 60), generator)
-        for _ in range(100)
+        for _ in range(40)
     ]
     for name in ("auc", "low_loss_auc"):
         inside = sum(getattr(r, name).low <= 0.5 <= getattr(r, name).high for r in results)
-        # 95 expected; with 88 or fewer a coverage of 95% has a probability of 0.4%.
-        assert inside > 88
+        # 38 expected; 33 or fewer has a probability of 0.3% under a coverage of 95%.
+        assert inside > 33
 
 
 def test_constant_losses_are_chance() -> None:

@@ -59,7 +59,7 @@ def test_of_what_is_far_apart_every_sample_is_told(confidence: float, share: flo
 
 def test_forgotten_like_unseen_is_chance() -> None:
     generator = np.random.default_rng(0)
-    sides = [generator.beta(a, 2, 300) for a in (6, 3, 3, 3)]
+    sides = [generator.beta(a, 2, 300) for a in (20, 2, 2, 2)]
     result = svc_attack(*map(_outputs, sides), np.random.default_rng(0))
     assert result.auc.low <= 0.5 <= result.auc.high
     # Most of what was never seen is called so: the ideal share is that of retrained models, not one half.

@@ -71,7 +71,7 @@ def test_chance_where_members_are_like_others(score) -> None:
 
 
 def test_over_unlearned_samples_are_below_chance() -> None:
-    sides = [_outputs(300, gain, seed) for seed, gain in enumerate((3.0, 0.0, -3.0, 0.0))]
+    sides = [_outputs(300, gain, seed) for seed, gain in enumerate((3.0, 1.0, -3.0, 1.0))]
     assert threshold_attack("confidence", *sides, np.random.default_rng(0)).accuracy.high < 0.5
 
 
@@ -85,7 +85,5 @@ def test_the_larger_side_is_subsampled() -> None:
 def test_a_class_without_fitted_samples_is_an_error() -> None:
     everything = _outputs(30, 1.0, 0)
     without = everything.take(np.flatnonzero(everything.labels != 2))
-    with pytest.raises(ValueError, match="class 2 has 0 members and 10 non-members .* `halves`"):
-        threshold_attack(
-            "confidence", without, everything, everything, everything, np.random.default_rng(0)
-        )
+    with pytest.raises(ValueError, match=r"class 2 has 0 members and 10 non-members .*`halves`"):
+        threshold_attack("confidence", without, everything, everything, everything, np.random.default_rng(0))

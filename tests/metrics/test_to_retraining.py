@@ -19,7 +19,7 @@ def test_tug_of_war_of_a_retrained_model_is_one_and_of_an_opposite_zero() -> Non
 
 @pytest.mark.parametrize("bad", [30.0, float("nan")])
 def test_tug_of_war_refuses_percent_and_nan(bad: float) -> None:
-    with pytest.raises(ValueError, match="retain .* not percent"):
+    with pytest.raises(ValueError, match=r"retain .* not percent"):
         tug_of_war({"forget": 0.0, "retain": bad, "test": 0.0})
 
 
