@@ -39,8 +39,8 @@ def smallest_gap(sd: float, n: int) -> float:
     critical = float(stats.t.isf(SIGNIFICANCE / 2, n - 1))
 
     def lack_of_power(noncentrality: float) -> float:
-        # T² is non-central F; SciPy's non-central t is NaN in its far lower tail.
-        return 1 - float(stats.ncf.cdf(critical**2, 1, n - 1, noncentrality**2)) - POWER
+        # T² is non-central F; scipy's non-central t is NaN in parts of its lower tail.
+        return float(stats.ncf.sf(critical**2, 1, n - 1, noncentrality**2)) - POWER
 
     # At 0 the power is 5%; at 5 critical values it is above 80% for any n ≥ 2.
     noncentrality = optimize.brentq(lack_of_power, 0, 5 * critical)
