@@ -1,4 +1,4 @@
-"""A vision transformer of 0.14 million parameters that trains on a CPU core in minutes."""
+"""A vision transformer of 0.14 million parameters for images of 28 or 32 pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def small_vit(channels: int, size: int, classes: int) -> nn.Module:
             f"small-vit cuts images into patches of {PATCH} × {PATCH} pixels, which do not tile {size} × {size}: "
             "choose another model"
         )
-    model = VisionTransformer(
+    model: nn.Module = VisionTransformer(
         image_size=size,
         patch_size=PATCH,
         num_layers=4,
@@ -36,7 +36,8 @@ def small_vit(channels: int, size: int, classes: int) -> nn.Module:
         num_classes=classes,
     )
     # torchvision's takes three channels only; its initialisation is that of its own first layer.
-    model.conv_proj = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
-    nn.init.trunc_normal_(model.conv_proj.weight, std=math.sqrt(1 / (channels * PATCH * PATCH)))
-    nn.init.zeros_(model.conv_proj.bias)
+    patches = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
+    nn.init.trunc_normal_(patches.weight, std=math.sqrt(1 / (channels * PATCH * PATCH)))
+    nn.init.zeros_(patches.bias)
+    model.conv_proj = patches
     return model
