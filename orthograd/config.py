@@ -54,6 +54,12 @@ class Profile(Strict):
         None,
         description="folder or URL that holds the data; the environment variable ORTHOGRAD_MIRROR also sets it",
     )
+    from_scores: bool = Field(
+        False,
+        # On the command line, `--config from_scores=true` is text.
+        strict=False,
+        description="whether the tables are made from scores that are there, without data and models",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto, cpu, cuda or mps")
     threads: Positive = Field(description="torch's CPU threads in each job; results depend on it bitwise")
     evaluation_batch: Positive = Field(description="images in a forward pass of an evaluation, >= 1")

@@ -53,7 +53,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     profile: Profile = arguments.profile
     config = yaml.safe_dump(
-        profile.model_dump(mode="json", exclude={"mirror"}), sort_keys=False, allow_unicode=True
+        profile.model_dump(mode="json", exclude={"mirror", "from_scores"}),
+        sort_keys=False,
+        allow_unicode=True,
     )
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)

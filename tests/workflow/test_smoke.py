@@ -346,6 +346,22 @@ def test_two_runs_of_a_config_are_equal_to_the_bit(smoke: Path, tmp_path: Path) 
         assert _digest(again / path) == _digest(smoke / path), path
 
 
+def test_the_tables_follow_from_the_scores_without_data_and_models(smoke: Path, tmp_path: Path) -> None:
+    again = copy_repository(tmp_path / "again")
+    for pattern in ("metrics.json", "scores.npz", "trajectory.csv"):
+        for path in (smoke / "results").rglob(pattern):
+            target = again / path.relative_to(smoke)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    goal = ("--configfile", "config/smoke.yaml", "--config", "from_scores=true", "--", "all_tables")
+    run = snakemake(again, "--cores", "2", *goal)
+    assert run.returncode == 0, run.stderr
+    written = sorted((smoke / "reports/smoke/tables").glob("*.*"))
+    assert written
+    for path in written:
+        assert _digest(again / path.relative_to(smoke)) == _digest(path), path.name
+
+
 def test_the_workflow_is_linted_and_formatted() -> None:
     lint = snakemake(ROOT, "--lint")
     assert lint.returncode == 0, lint.stderr

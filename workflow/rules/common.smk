@@ -145,7 +145,10 @@ def unlearning_spec(wildcards):
     else:
         params = PROFILE.parameters(wildcards.scenario, wildcards.method)
     return as_json(
-        params=params, own_end=own_end, proxy=proxy_of(wildcards), **start_spec(wildcards)
+        params=params,
+        own_end=own_end,
+        proxy=proxy_of(wildcards),
+        **start_spec(wildcards),
     )
 
 
@@ -253,9 +256,7 @@ def each_experiment(path):
 
 def experiment_runs(name):
     """A file of every run that an experiment shows."""
-    return lambda wildcards: [
-        f"{folder}/{name}" for folder in run_folders(wildcards)
-    ]
+    return lambda wildcards: [f"{folder}/{name}" for folder in run_folders(wildcards)]
 
 
 def run_folders(wildcards):

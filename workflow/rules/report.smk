@@ -227,6 +227,12 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
+rule all_tables:
+    input:
+        tables=each_experiment(rules.tables.output.csv),
+        sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
+
+
 rule page:
     input:
         runs=f"{REPORT}/runs.csv",
