@@ -187,6 +187,20 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     return Caption(data.experiment.title, _setting(data), notes)
 
 
+def orthogonality(data: ExperimentData) -> Caption:
+    """Caption of the figure of what the projection did."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "What the projection did in each step up to the unlearned model, one thin line a seed "
+        f"({seeds_text(data.n)}), for the methods that project off per-sample gradients or their mean and "
+        "say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: "
+        "of the length of the forget gradient. Largest cosine (logarithmic): of what is left with a "
+        "retain gradient of the batch; its size is the rounding error of the precision, for the mean it "
+        "is not to be small.",
+    )
+
+
 def _references(data: ExperimentData) -> str:
     fewest, most = data.replicates
     count = str(fewest) if fewest == most else f"{fewest} to {most}"

@@ -56,7 +56,7 @@ RUN_NUMBERS = [
 CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
 TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
-TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES]
+TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES, "rank", "removed_fraction", "max_cosine"]
 
 REFERENCES = (ORIGINAL, RETRAINED)
 
@@ -226,7 +226,7 @@ def _typed(
         )
     types = dict.fromkeys([*numbers, "retain_size"], "float64") | {"seed": "int64", "replicate": "int64"}
     # Empty: no proxy.
-    frame = frame.astype(types).assign(proxy=frame["proxy"].fillna("").astype(str))
+    frame = frame.astype(types).assign(proxy=frame["proxy"].astype(object).where(frame["proxy"].notna(), ""))
     twice = frame.duplicated(subset=keys)
     if twice.any():
         raise ReportError(f"{name}: {_first(frame[twice])} appears twice; collect each run once")

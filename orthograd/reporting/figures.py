@@ -116,6 +116,7 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
         "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
         "tradeoff": captions.tradeoff(data),
         "trajectories": captions.trajectories(data, without_steps),
+        "orthogonality": captions.orthogonality(data),
     }
 
 
@@ -346,6 +347,56 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
         return _rendered(figure, data, "trajectories")
 
 
+# What a projecting method reports of each step, and how it is shown.
+DIAGNOSTICS = {
+    "rank": "Rank of the retain gradients",
+    "removed_fraction": "Part of g_u removed, ‖g_u − g_u⊥‖ / ‖g_u‖",
+    "max_cosine": "Largest |cos(g_u⊥, g_r)|",
+}
+
+
+def orthogonality(data: ExperimentData) -> RenderedFigure:
+    """What the projection did in each step: one panel a diagnostic, one thin line a seed of each projecting method.
+
+    Raises:
+        ReportError: no method reported it.
+    """
+    styles = method_styles(data.report_methods)
+    with mpl.style.context(STYLE):
+        models = data.experiment.models
+        drawing, axes = axes_grid(len(models), 3, 3 * len(models), PAGE_WIDTH, 0.5 + 2.1 * len(models))
+        shown: dict[str, MethodStyle] = {}
+        for index, ax in enumerate(axes):
+            model, column = models[index // 3], list(DIAGNOSTICS)[index % 3]
+            for method in data.experiment.methods:
+                rows = _unlearning_steps(data, model, method).dropna(subset=[column])
+                for _, path in rows.groupby("seed"):
+                    shown[method] = styles[method]
+                    ax.plot(
+                        path["step"],
+                        path[column],
+                        color=styles[method].colour,
+                        ls=styles[method].dashes,
+                        lw=0.9,
+                    )
+            if column == "max_cosine":
+                ax.set_yscale("log")
+            ax.set_title(DIAGNOSTICS[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.set(xlabel="Unlearning step")
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            sns.despine(ax=ax)
+        if not shown:
+            raise ReportError(
+                f"{data.experiment.id}: no method reports {list(DIAGNOSTICS)}; run the unlearning steps again"
+            )
+        handles = [
+            Line2D([], [], color=style.colour, ls=style.dashes, lw=1.4, label=style.label)
+            for style in shown.values()
+        ]
+        drawing.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        return _rendered(drawing, data, "orthogonality")
+
+
 def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]], list[str]]:
     panels = []
     without_steps = []
@@ -369,7 +420,12 @@ def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]
     return panels, list(dict.fromkeys(without_steps))
 
 
-FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (equal_forgetting, tradeoff, trajectories)
+FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (
+    equal_forgetting,
+    tradeoff,
+    trajectories,
+    orthogonality,
+)
 """One function a figure, in the order of ``FIGURE_NAMES``."""
 
 

@@ -91,9 +91,9 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
-    sweeps: Sequence[Sweep] = ()
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
+    sweeps: Sequence[Sweep] = ()
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,7 @@ _FIGURE_TITLES = {
     "equal_forgetting": "Test accuracy at equal forgetting",
     "tradeoff": "Forgetting against test accuracy",
     "trajectories": "Trajectories",
+    "orthogonality": "What the projection removes",
 }
 
 

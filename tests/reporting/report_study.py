@@ -82,7 +82,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 seconds = 0.04 * path["step"] + 0.001
                 paths.append(
                     path.drop(columns=["accuracy_retain", "accuracy_retain_subset"]).assign(
-                        seconds=seconds, **_keys(kind, method, seed, 0)
+                        seconds=seconds, **_keys(kind, method, seed, 0), **_diagnostics(method, path)
                     )
                 )
             for method, replicate, accuracy, run in models:
@@ -132,6 +132,11 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
         pd.concat(paths, ignore_index=True),
         pd.DataFrame(controls),
     )
+
+
+def _diagnostics(method, path):
+    values = {"rank": 60.0 - path["step"] / 10, "removed_fraction": 0.3, "max_cosine": 1e-6}
+    return {name: value if method == "orthograd" else np.nan for name, value in values.items()}
 
 
 def rng_of(*key):
