@@ -38,6 +38,7 @@ def small_vit(channels: int, size: int, classes: int) -> nn.Module:
     # torchvision's takes three channels only; its initialisation is that of its own first layer.
     patches = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
     nn.init.trunc_normal_(patches.weight, std=math.sqrt(1 / (channels * PATCH * PATCH)))
-    nn.init.zeros_(patches.bias)
+    if patches.bias is not None:
+        nn.init.zeros_(patches.bias)
     model.conv_proj = patches
     return model
