@@ -8,11 +8,12 @@ from urllib.error import URLError
 import pytest
 import torch
 
+import orthograd
 from orthograd import models
 from orthograd.data.images import ImageDataset
 from orthograd.data.readers import ImagePart
 from orthograd.steps import inputs
-from tests.engine.architectures import spread
+from tests.engine.architectures import CASES, spread
 
 CHECKPOINT = "resnet18-f37072fd.pth"  # the file that torchvision's weights lie in
 
@@ -53,6 +54,22 @@ def test_a_sample_does_not_see_the_others(name: str, channels: int, size: int) -
         alone = torch.cat([model(image[None]) for image in batch])
     assert together.std(dim=0).min() > 0
     torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_the_engine_agrees_with_its_oracle_on_the_small_vit(micro_batch: int | None) -> None:
+    case = CASES["small vit"]()
+    forget, retain = case.batch(3), case.batch(4)
+    directions = []
+    for solver, samples_at_once in (("materialize", None), ("gramian", micro_batch)):
+        case.model.zero_grad()
+        with orthograd.OrthoGrad(case.model, alpha=0.3, solver=solver) as engine:
+            diagnostics = engine.backward_from(case.loss_fn, forget, retain, micro_batch=samples_at_once)
+        assert diagnostics.rank == 4
+        assert diagnostics.condition_number < 1e3  # below it the engine promises 1e-10 in float64
+        directions.append(torch.cat([p.grad.flatten() for p in case.model.parameters()]))
+    oracle, got = directions
+    assert (got - oracle).norm() <= 1e-10 * oracle.norm()
 
 
 def test_what_a_model_cannot_take_is_named() -> None:
