@@ -22,7 +22,10 @@ PROFILES = sorted(
 
 @pytest.fixture
 def config() -> dict[str, Any]:
+    """The laptop profile, with the parameters in it and not in a file of their own."""
     content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))
+    content["methods"] = yaml.safe_load((ROOT / content["methods"]).read_text(encoding="utf-8"))
+    del content["trials"]
     return content
 
 
@@ -40,6 +43,21 @@ def test_of_a_dataset_that_does_not_fit_into_memory_a_subset_is_chosen(config: d
     assert validate(config).datasets["imagenet"].subset is not None
 
 
+def test_a_variant_takes_what_its_method_knows_and_changes_the_rest(config: dict[str, Any]) -> None:
+    config["variants"] = {
+        "orthograd_mean-same": {"like": "orthograd", "change": {}},
+        "orthograd-k16": {"like": "orthograd", "change": {"retain_batch": 16}},
+    }
+    profile = validate(config)
+    ours = config["methods"]["random"]["orthograd"]
+    assert profile.parameters("random", "orthograd") == ours
+    assert profile.parameters("random", "orthograd-k16") == {**ours, "retain_batch": 16}
+    # The mean's projection has no tolerance.
+    mean = {key: value for key, value in ours.items() if key != "rtol"}
+    assert profile.parameters("random", "orthograd_mean-same") == mean
+    assert {"orthograd-k16", "orthograd_mean-same"} <= set(profile.runs("class"))
+
+
 def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
     def change(config: Any) -> None:
         for key in keys[:-1]:
@@ -52,6 +70,31 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            _set("variants", value={"fine": {"like": "ft", "change": {}}}),
+            r"variants\.fine: starts with no method's name\. Mend: call it <method>-<what differs>",
+        ),
+        (
+            _set("variants", value={"ft-slow": {"like": "fft", "change": {}}}),
+            r"variants\.ft-slow\.like: 'fft' has no parameters in `methods`\. Mend: use one of",
+        ),
+        (
+            _set("variants", value={"ft-slow": {"like": "ft", "change": {"learning_rate": 0.0}}}),
+            r"variants\.ft-slow\.change\.learning_rate: .*greater than 0",
+        ),
+        (
+            _set("experiments", 3, "proxy", value="other"),
+            r"experiments\.T-PROXY\.proxy: unknown proxy 'other'",
+        ),
+        (
+            _set("proxies", "shifted", "size", value=100),
+            r"T-PROXY\.retain_size: 500 is larger than the proxy's 100 images\. Mend: lower it, or raise",
+        ),
+        (
+            _set("sweeps", 0, "retain_sizes", value=[500, 64]),
+            r"retain_sizes of F-SIZE are \[500, 64\]; name each once, in ascending order",
+        ),
+        (_set("sweeps", 0, "retain_sizes", value=[500, 50000]), r"F-SIZE\.retain_size: 50000 is larger"),
         (_set("sedes", value=[1]), r"sedes: unknown key\. Did you mean 'seeds'\? Mend: remove it"),
         (_set("datasets", "imagenet", value=SIZES), r"imagenet\.subset: imagenet does not fit into memory"),
         (
