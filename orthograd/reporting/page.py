@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from orthograd.reporting import search, sweep
+from orthograd.reporting import proxy, search, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
@@ -317,6 +317,11 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
             _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
         ],
+        "proxy": None
+        if (name := notes.experiment.proxy) is None
+        else _figure_view(
+            "Examples of the proxy", identifier, proxy.NAME, proxy.caption("", name).notes, folder
+        ),
         "commands": notes.commands,
         "split_sizes": notes.split_sizes,
         "stop_rule": stop_rule_text(notes.stop_rule, data),

@@ -176,7 +176,8 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
     [
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
-        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "sweep", "page", "all"}),
+        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ",
+         {"figures", "proxy", "sweep", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
         ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
@@ -377,9 +378,9 @@ def test_the_workflow_is_linted_and_formatted() -> None:
 # Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
-# 8 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
+# 9 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
 JOBS = (
-    8
+    9
     + 4 * 2
     + 2 * len(SMOKE["experiments"])
     + len(SMOKE["experiments"] + SMOKE["sweeps"])
@@ -387,7 +388,7 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 17), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 18), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr

@@ -158,6 +158,27 @@ def proxy_of(wildcards):
     return None if wildcards.source == "retain" else dumped(PROFILE.proxies[name])
 
 
+# Experiments whose retain set has a stand-in: the page shows examples of it.
+PROXIED = [experiment.id for experiment in PROFILE.experiments if experiment.proxy]
+
+
+def proxied_data(wildcards):
+    """What examples of an experiment's proxy are drawn from."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    proxy = dumped(PROFILE.proxies[experiment.proxy])
+    return {
+        "dataset": f"{DATA}/dataset.safetensors".format(dataset=experiment.dataset),
+        "split": SPLIT.format(
+            dataset=experiment.dataset, scenario=experiment.scenario, seed=SEEDS[0]
+        ),
+        "proxy_data": (
+            [f"{DATA}/dataset.safetensors".format(dataset=proxy["dataset"])]
+            if "dataset" in proxy
+            else []
+        ),
+    }
+
+
 def proxy_data(wildcards):
     """The prepared dataset that a proxy is taken from, where it is another one."""
     proxy = proxy_of(wildcards)

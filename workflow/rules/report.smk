@@ -128,6 +128,44 @@ use rule tables as figures with:
         step="figures",
 
 
+if PROXIED and not PROFILE.from_scores:
+
+    rule proxy:
+        input:
+            unpack(proxied_data),
+        output:
+            svg=f"{REPORT}/figures/{{experiment}}.proxy.svg",
+            png=report(
+                f"{REPORT}/figures/{{experiment}}.proxy.png",
+                caption="../report/figure.rst",
+                category="Figures",
+                subcategory="{experiment}",
+            ),
+        log:
+            f"{RESULTS}/logs/proxy/{{experiment}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/proxy/{{experiment}}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.proxy"),
+            experiment=experiment_spec,
+            spec=lambda wildcards: as_json(
+                proxy=dumped(PROFILE.proxies[EXPERIMENTS[wildcards.experiment].proxy])
+            ),
+            seed=SEEDS[0],
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
+        shell:
+            "python -m orthograd proxy --experiment {params.experiment:q} --spec {params.spec:q} --seed {params.seed} "
+            "--data {input.dataset} --proxy-data {input.proxy_data} --split {input.split} --out {params.out} "
+            "> {log} 2>&1"
+
+
 if SWEEPS:
 
     rule sweep:
@@ -242,6 +280,7 @@ rule page:
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
+        proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
         trials=TRIALS_SHOWN,
         search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
