@@ -43,6 +43,7 @@ class Outcome:
 
     target: float
     reached: bool
+    diverged: bool
     steps: int
     seconds: float
     forget: float
@@ -97,6 +98,7 @@ def run(arguments: Namespace) -> None:
         return Outcome(
             target=begin.target,
             reached=result.reached,
+            diverged=result.diverged,
             steps=result.steps,
             seconds=result.cost.seconds,
             forget=end["forget"],
@@ -118,9 +120,11 @@ def run(arguments: Namespace) -> None:
                 "params": json.dumps(params),
                 "seeds": len(found),
                 "reached": sum(end.reached for end in found),
+                "diverged": sum(end.diverged for end in found),
                 **{str(name): float(value) for name, value in means.items()},
                 "score": score(
                     [end.reached for end in found],
+                    [end.diverged for end in found],
                     [end.forget for end in found],
                     [end.target for end in found],
                     [end.validation for end in found],
