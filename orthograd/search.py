@@ -139,9 +139,9 @@ def score(
 ) -> float:
     """What a practitioner can see, higher is better: no test data, no retrained model.
 
-    The mean over seeds of the validation accuracy at the end (a fraction) where the target was reached, of the negative
-    distance to the target where it was not, and of −1 where the weights were not finite any more: any trial that reaches it in every seed is above any that
-    reaches it in none.
+    The mean over seeds of the validation accuracy at the end (a fraction) where the target was reached, of the
+    negative distance to the target where it was not, and of −1 where the weights were not finite any more: any trial
+    that reaches it in every seed is above any that reaches it in none.
     """
     return sum(
         value if done else -1.0 if broken else target_ - forget_
