@@ -16,7 +16,7 @@ from orthograd.reporting import search
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment
 from orthograd.reporting.figures import figure_captions
-from orthograd.reporting.names import FIGURE_NAMES
+from orthograd.reporting.names import FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
@@ -93,6 +93,8 @@ class PageContext:
     states: Sequence[ExperimentState]
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
+    notebooks: Sequence[str] = ()
+    """Names of the executed notebooks in `notebooks/` beside the page."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,13 @@ def render(context: PageContext, out: Path) -> Path:
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, out.parent) for notes, data in selections],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
+        notebooks=[
+            (
+                NOTEBOOKS[name],
+                [_existing(out.parent, f"notebooks/{name}.{suffix}") for suffix in ("html", "ipynb")],
+            )
+            for name in context.notebooks
+        ],
         states=context.states,
         glossary=GLOSSARY,
     )

@@ -1,4 +1,4 @@
-"""Run a notebook on the files of a run, and write it with its outputs and as a page; a cell that fails ends the step."""
+"""Run a notebook on the files of a run; write it with its outputs, and as a page. A failing cell ends the step."""
 
 from __future__ import annotations
 
