@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import base64
 import io
-import linecache
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -133,8 +132,6 @@ def execute(notebook: NotebookNode, name: str) -> None:
 
 
 def _run(source: str, file: str, namespace: dict[str, Any]) -> list[NotebookNode]:
-    # Without its text in the cache a traceback has no source lines.
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     body = ast.parse(source, file).body
     last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
     printed, value = io.StringIO(), None
