@@ -2,3 +2,9 @@
 
 TABLE_NAMES = ("accuracy", "membership", "closeness", "paired", "cost")
 FIGURE_NAMES = ("equal_forgetting", "tradeoff", "trajectories", "orthogonality")
+
+# Notebooks that the DAG runs, with their titles.
+NOTEBOOKS = {
+    "geometry": "The geometry of mean and of per-sample projection",
+    "cell": "One table cell, down to its gradients",
+}

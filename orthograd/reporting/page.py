@@ -16,7 +16,7 @@ from orthograd.reporting import proxy, search, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
-from orthograd.reporting.names import FIGURE_NAMES
+from orthograd.reporting.names import FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
@@ -94,6 +94,8 @@ class PageContext:
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
     sweeps: Sequence[Sweep] = ()
+    notebooks: Sequence[str] = ()
+    """Names of the executed notebooks in `notebooks/` beside the page."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,13 @@ def render(context: PageContext, out: Path) -> Path:
         sections=[_section(notes, data, out.parent) for notes, data in selections],
         sweeps=[_sweep_section(data, out.parent) for data in sweeps],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
+        notebooks=[
+            (
+                NOTEBOOKS[name],
+                [_existing(out.parent, f"notebooks/{name}.{suffix}") for suffix in ("html", "ipynb")],
+            )
+            for name in context.notebooks
+        ],
         states=context.states,
         glossary=GLOSSARY,
     )

@@ -40,6 +40,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="a split of each experiment")
     parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
     parser.add_argument(
+        "--notebooks",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="pages of the notebooks, in the folder beside the page",
+    )
+    parser.add_argument(
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
     parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
@@ -83,6 +90,7 @@ def run(arguments: Namespace) -> None:
             states=read_states(arguments.states),
             sweeps=profile.sweeps,
             trials=_trials(profile, arguments.trials),
+            notebooks=[path.stem for path in arguments.notebooks],
         ),
         arguments.page,
     )

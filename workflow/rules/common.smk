@@ -5,12 +5,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from orthograd import methods
+from orthograd import methods, notebook
 from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
-from orthograd.reporting.experiment import PUBLISHED
-from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
+from orthograd.reporting.experiment import ORTHOGRAD, PUBLISHED
+from orthograd.reporting.names import FIGURE_NAMES, NOTEBOOKS, TABLE_NAMES
 
 try:
     PROFILE = validate(config)
@@ -301,3 +301,58 @@ def run_folders(wildcards):
         )
     ]
     return list(dict.fromkeys(folders))
+
+
+# The notebooks look at OrthoGrad's runs in the first experiment.
+AUDITED = PROFILE.experiments[0]
+AUDITED_KEYS = {
+    "dataset": AUDITED.dataset,
+    "model": AUDITED.models[0],
+    "scenario": AUDITED.scenario,
+    "source": AUDITED.source,
+    "retain_size": AUDITED.retain_size,
+}
+
+
+def audited(path, seed="{seed}"):
+    """The path of a file of those runs, for one seed or for each of them."""
+    path = path.format(**AUDITED_KEYS, method=ORTHOGRAD, seed=seed)
+    return each_seed(path) if seed == "{seed}" else path
+
+
+def of_each_seed(paths):
+    """The files by their seed, as JSON can hold them."""
+    return {str(seed): path for seed, path in zip(SEEDS, paths)}
+
+
+def notebook_code(name):
+    """The version of what a notebook runs, beside its own text, which is an input."""
+    content = notebook.read(f"{workflow.basedir}/notebooks/{name}.ipynb")
+    return code_version("orthograd.steps.notebook", *notebook.imported(content))
+
+
+def geometry_parameters(wildcards, input):
+    params = PROFILE.methods[AUDITED.scenario][ORTHOGRAD]
+    return as_json(
+        dataset_file=input.dataset,
+        split_file=input.split,
+        original_file=input.original,
+        model_name=AUDITED.models[0],
+        seed=SEEDS[0],
+        retain_size=AUDITED.retain_size,
+        forget_batch=params["forget_batch"],
+        retain_batch=params["retain_batch"],
+        **runtime_spec(),
+    )
+
+
+def cell_parameters(wildcards, input):
+    return as_json(
+        table_file=input.table,
+        runs_file=input.runs,
+        dataset_file=input.dataset,
+        split_files=of_each_seed(input.splits),
+        original_files=of_each_seed(input.originals),
+        run_folders=of_each_seed([str(Path(path).parent) for path in input.models]),
+        run_keys=AUDITED_KEYS,
+    )

@@ -265,6 +265,65 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
+rule notebook_geometry:
+    input:
+        notebook=f"{workflow.basedir}/notebooks/geometry.ipynb",
+        template=workflow.source_path(
+            "../../orthograd/reporting/templates/notebook.html.j2"
+        ),
+        dataset=audited(f"{DATA}/dataset.safetensors", SEEDS[0]),
+        split=audited(SPLIT, SEEDS[0]),
+        original=audited(f"{ORIGINAL}/model.safetensors", SEEDS[0]),
+    output:
+        notebook=f"{REPORT}/notebooks/geometry.ipynb",
+        page=f"{REPORT}/notebooks/geometry.html",
+    log:
+        f"{RESULTS}/logs/notebook/geometry.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebook/geometry.tsv"
+    conda:
+        ENVIRONMENT
+    threads: PROFILE.threads
+    resources:
+        mem_mb=4000,
+        runtime=10,
+        gpu=GPU,
+    params:
+        code=notebook_code("geometry"),
+        parameters=geometry_parameters,
+    shell:
+        "python -m orthograd notebook --notebook {input.notebook} --parameters {params.parameters:q} "
+        "--out {output.notebook} --page {output.page} > {log} 2>&1"
+
+
+use rule notebook_geometry as notebook_cell with:
+    input:
+        notebook=f"{workflow.basedir}/notebooks/cell.ipynb",
+        template=workflow.source_path(
+            "../../orthograd/reporting/templates/notebook.html.j2"
+        ),
+        table=f"{REPORT}/tables/{AUDITED.id}.accuracy.csv",
+        runs=f"{REPORT}/runs.csv",
+        dataset=audited(f"{DATA}/dataset.safetensors", SEEDS[0]),
+        splits=audited(SPLIT),
+        originals=audited(f"{ORIGINAL}/model.safetensors"),
+        models=audited(f"{UNLEARNED}/model.safetensors"),
+        records=audited(f"{UNLEARNED}/unlearning.json"),
+        trajectories=audited(f"{UNLEARNED}/trajectory.csv"),
+        scores=audited(f"{UNLEARNED}/scores.npz"),
+        metrics=audited(f"{UNLEARNED}/metrics.json"),
+    output:
+        notebook=f"{REPORT}/notebooks/cell.ipynb",
+        page=f"{REPORT}/notebooks/cell.html",
+    log:
+        f"{RESULTS}/logs/notebook/cell.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebook/cell.tsv"
+    params:
+        code=notebook_code("cell"),
+        parameters=cell_parameters,
+
+
 rule all_tables:
     input:
         tables=each_experiment(rules.tables.output.csv),
@@ -282,6 +341,7 @@ rule page:
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
+        notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
         trials=TRIALS_SHOWN,
         search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
         splits=experiment_splits(),
@@ -317,6 +377,6 @@ rule page:
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
-        "--raw {input.raw} --states {input.states} --trials {input.trials} --config {output.config} "
+        "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --trials {input.trials} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"
