@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
-from orthograd.evaluation import accuracies, accuracy
+from orthograd.evaluation import accuracies, logits
 from orthograd.methods.base import DataView, Method, Params, Step
 from orthograd.specs import StoppingRule
 
@@ -25,7 +25,7 @@ class Run:
     Attributes:
         target: forget accuracy at which the stopping rule ends it.
         reached: whether the last check of the unlearned model was at or below it.
-        diverged: whether it ended because a parameter was not finite any more.
+        diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
         steps: parameter updates between the original and the unlearned model.
         trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every`
             steps, on both sides of the target and at the end also the accuracy on the other watched sets. It goes on
@@ -59,6 +59,7 @@ class _Trajectory:
 
     def __init__(self, model: nn.Module, watched: Mapping[str, Samples], batch_size: int) -> None:
         self.rows: list[dict[str, float]] = []
+        self.finite = True
         self.weights: Weights = {}
         self._before: Weights = {}
         self._model = model
@@ -71,7 +72,11 @@ class _Trajectory:
         """Add a row; the forget accuracy."""
         self._before = self.weights
         self.weights = {name: value.clone() for name, value in self._model.state_dict().items()}
-        forget = accuracy(self._model, self._forget, self._batch_size)
+        outputs = logits(self._model, self._forget, self._batch_size)
+        finite = outputs.isfinite().all(dim=1)
+        self.finite = bool(finite.all())
+        right = (outputs.argmax(dim=1) == self._forget.labels.cpu()) & finite
+        forget = float(right.double().mean())
         self.rows.append({"step": step, "seconds": seconds, "accuracy_forget": forget, **values})
         return forget
 
@@ -140,7 +145,9 @@ def unlearn(
     def judge(values: Mapping[str, float]) -> None:
         nonlocal finite, unlearned, crossed
         forget = trajectory.check(steps, cost.seconds, values)
-        finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        weights = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        # Finite weights may still give outputs that are not: accuracy 0 is then no forgetting.
+        finite = weights and trajectory.finite
         if unlearned is not None:
             return
         run.steps, run.cost, run.diverged = steps, replace(cost), not finite

@@ -34,7 +34,7 @@ from orthograd.engine.layers import (
     extended_gramian,
     layer_uses,
 )
-from orthograd.engine.materialize import NON_FINITE_MEND
+from orthograd.engine.materialize import NotFiniteError
 from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 from orthograd.precision import gradient_eps, joint_norm, wide, wide_dtype
@@ -519,7 +519,7 @@ class System:
 
     def __init__(self, extended: Tensor, settings: Settings, eps: float) -> None:
         if not torch.isfinite(extended).all():
-            raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
+            raise NotFiniteError("A gradient is not finite although the losses are")
         extended = extended.cpu().double()
         self._settings = settings
         self.gramian, self.right, self.forget_square = extended[:-1, :-1], extended[:-1, -1], extended[-1, -1]

@@ -279,6 +279,15 @@ def test_the_modules_come_back_when_a_step_fails() -> None:
     torch.testing.assert_close(flat(model), flat(original()), rtol=0, atol=0)
 
 
+def test_a_model_that_diverged_ends_the_method_and_no_more() -> None:
+    model = _linear()
+    updates = _updates("orthograd", model, alpha=0.5, **RTOL)
+    next(updates)
+    with torch.no_grad():
+        next(model.parameters()).fill_(1e308)
+    assert next(updates, None) is None
+
+
 def test_a_model_without_layers_for_adapters_is_refused() -> None:
     class Bare(nn.Module):
         def __init__(self) -> None:

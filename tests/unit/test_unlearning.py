@@ -223,6 +223,20 @@ def test_weights_that_are_not_finite_end_the_run_and_are_no_success() -> None:
     assert run.trajectory[-1]["accuracy_forget"] == 0  # logits that are not finite are wrong
 
 
+def test_outputs_that_are_not_finite_are_no_success_though_the_weights_are() -> None:
+    def overflow(model: nn.Module, *_: object) -> Updates:
+        with torch.no_grad():
+            model.threshold.fill_(3e38)
+        # 4 − 3e38 is finite, and so is every weight; the next layer of a deeper model would not be.
+        model.forward = lambda x: torch.full((len(x), 2), float("inf"))
+        yield Step(1, 1)
+
+    run, _ = _run(0.9, 1, 5, Method("overflow", "", "", frozenset(), Params, None, overflow))
+    assert run.diverged
+    assert not run.reached
+    assert run.steps == 1
+
+
 def test_a_method_gets_the_data_that_it_declares_and_no_other() -> None:
     def greedy(model: nn.Module, data: DataView, *_: object) -> Updates:
         assert len(data["forget"]) == 4
