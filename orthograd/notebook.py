@@ -71,7 +71,7 @@ def write(notebook: NotebookNode, path: Path) -> None:
 
 def imported(notebook: NotebookNode) -> list[str]:
     """The modules of this package that the notebook's code imports."""
-    found = set()
+    found: set[str] = set()
     for cell in _code(notebook):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Import):
@@ -160,7 +160,7 @@ def _shown(value: Any) -> dict[str, str]:
 def to_html(notebook: NotebookNode, title: str) -> str:
     """An executed notebook as a page that loads nothing from elsewhere; in Markdown, raw HTML is shown as text."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    colours: HtmlFormatter[str] = HtmlFormatter(style="default", cssclass="code")
+    colours = HtmlFormatter(style="default", cssclass="code")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orthograd.reporting"),
         autoescape=True,

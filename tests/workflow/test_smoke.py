@@ -140,6 +140,55 @@ def test_the_report_is_complete_and_self_contained(smoke: Path) -> None:
     assert config["methods"] == SMOKE["methods"]
 
 
+def test_the_notebooks_ran_on_the_results_and_name_no_place_of_this_machine(smoke: Path) -> None:
+    folder = smoke / "reports" / "smoke" / "notebooks"
+    value = pd.read_csv(smoke / "reports/smoke/tables/T-IMG-R.accuracy.csv").set_index("method")
+    shown = f"{100 * value.loc['orthograd', 'accuracy_forget_mean']:.2f}%"
+    assert shown in (folder / "cell.html").read_text(encoding="utf-8")
+    for name in ("cell", "geometry"):
+        for suffix in ("ipynb", "html"):
+            text = (folder / f"{name}.{suffix}").read_text(encoding="utf-8")
+            for place in (smoke, ROOT, Path.home(), Path(sys.prefix)):
+                assert f"{place}/" not in text
+
+
+def test_a_notebook_whose_cell_fails_fails_its_rule(smoke: Path) -> None:
+    scores = (
+        smoke / RUNS / f"random/retain{SMOKE['experiments'][0]['retain_size']}/orthograd/seed0/scores.npz"
+    )
+    page = smoke / "reports/smoke/notebooks/cell.html"
+    kept, shown, written = scores.read_bytes(), page.read_bytes(), scores.stat()
+    notebook, source, made = page.with_suffix(".ipynb"), page.with_suffix(".ipynb").read_bytes(), page.stat()
+    with np.load(scores) as arrays:
+        changed = {name: arrays[name] for name in arrays.files}
+    # Every prediction is another one: the table's number does not follow any more.
+    changed["forget.logits"] = -changed["forget.logits"]
+    np.savez_compressed(scores, **changed)
+    try:
+        run = snakemake(
+            smoke,
+            "--cores",
+            "1",
+            "--configfile",
+            "config/smoke.yaml",
+            "--force",
+            "--",
+            str(page.relative_to(smoke)),
+        )
+        assert run.returncode != 0
+        assert not page.exists()
+        log = (smoke / "results/smoke/logs/notebook/cell.log").read_text(encoding="utf-8")
+        assert "AssertionError" in log
+        assert re.search(r'File "cell.ipynb, code cell \d+"', log)
+    finally:
+        scores.write_bytes(kept)
+        os.utime(scores, ns=(written.st_atime_ns, written.st_mtime_ns))
+        page.write_bytes(shown)
+        notebook.write_bytes(source)
+        for path in (page, notebook):
+            os.utime(path, ns=(made.st_atime_ns, made.st_mtime_ns))
+
+
 def _planned(folder: Path, *arguments: str) -> set[str]:
     """The jobs that a dry run would do, as 'rule' or 'rule:method'."""
     run = snakemake(folder, "-n", "--cores", "2", *arguments)
@@ -153,7 +202,7 @@ def _planned(folder: Path, *arguments: str) -> set[str]:
     return jobs
 
 
-REPORTING = {"collect", "merge", "tables", "figures", "sweep", "page", "all"}
+REPORTING = {"collect", "merge", "tables", "figures", "sweep", "notebook_cell", "page", "all"}
 
 
 def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
@@ -177,7 +226,10 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
         ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ",
-         {"figures", "proxy", "sweep", "page", "all"}),
+         {"figures", "proxy", "sweep", "notebook_geometry", "page", "all"}),
+        ("notebooks/cell.ipynb", "## All agree", "## They agree", {"notebook_cell", "page", "all"}),
+        ("orthograd/reporting/templates/notebook.html.j2", "← Report", "Report",
+         {"notebook_geometry", "notebook_cell", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
         ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
@@ -378,9 +430,9 @@ def test_the_workflow_is_linted_and_formatted() -> None:
 # Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
-# 9 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
+# 11 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
 JOBS = (
-    9
+    11
     + 4 * 2
     + 2 * len(SMOKE["experiments"])
     + len(SMOKE["experiments"] + SMOKE["sweeps"])
@@ -388,7 +440,7 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 18), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 20), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr
