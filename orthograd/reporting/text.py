@@ -36,6 +36,7 @@ METHOD_LABELS = {
     "orthograd_adam": "OrthoGrad, Adam",
     "orthograd_kl": "OrthoGrad, KL",
     "orthograd_norm": "OrthoGrad, norm-sampled",
+    "orthograd_copy": "OrthoGrad, code copy",
 }
 REFERENCE_LABELS = {ORIGINAL: "Original", RETRAINED: "Retrained"}
 

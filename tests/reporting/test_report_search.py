@@ -265,7 +265,7 @@ def test_bytes_are_the_same_twice(data):
     assert ET.fromstring(first.svg).tag.endswith("svg")
 
 
-@pytest.mark.parametrize("count", [1, 4, 11, 27])
+@pytest.mark.parametrize("count", [1, 4, 11, 28])
 def test_labels_do_not_overlap(read, drawn, count):
     methods = list(METHOD_LABELS)[-count:]
     first = make_trials()
