@@ -180,6 +180,8 @@ def _controls(records: Sequence[dict[str, Any]], outputs: Sequence[Scores]) -> p
 def _at_target(record: dict[str, Any], way: pd.DataFrame | None) -> float | None:
     if way is None:
         return None
+    # All outputs of a model that diverged count as wrong, which is no forgetting.
+    way = way.iloc[:-1] if record["outcome"]["diverged"] else way
     return at_forget_accuracy(
         way["accuracy_forget"].tolist(), way["accuracy_test"].tolist(), record["outcome"]["target"]
     )
