@@ -169,14 +169,16 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     - ``per_tensor``, beside ``none``: a projection within each parameter tensor. Nothing is left of the forget gradient
       in a tensor with no more entries than the rank of its retain gradients.
     - ``unit_columns``, beside ``per_tensor``: the same by QR, of which all columns count. Within a tensor, since there
-      whole rows are zero (a ReLU that is off for a sample), and since there an arbitrary direction is a share of the
-      gradient that matters; in the whole space it is one coordinate among all.
+      rows can be zero as a whole (a ReLU that is off for a sample), and since an arbitrary direction is a larger share
+      of a tensor than of the whole space. Where all rows are independent it changes nothing.
     - ``adam``, beside ``none``: Adam directions in the place of gradients, the moments updated once for each retain
       sample and once for the forget gradient, see `orthograd.engine.adam`.
     - ``broadcast_mean``, beside `orthograd_mean`: the mean ablation, but its retain term is the mean of ḡ_r over each
       parameter's first axis, the same in all places of this axis. For a last linear layer under the cross-entropy it
       is zero, as the gradients sum to zero over the classes.
-    - ``kl``, beside ``none``: g_r = ∇KL(original ‖ model) as autograd gives it, at the start nothing but rounding.
+    - ``kl``, beside ``none``: g_r = ∇KL(original ‖ model) as autograd gives it, at the start nothing but rounding. In
+      float32 this can lie above the noise floor, and then directions of rounding are removed; `orthograd_kl`, which has
+      this gradient from a formula without the cancellation, starts with plain ascent.
     - ``train_batch_norm``, beside ``none``: each batch is normalised with its own statistics, so that the gradient of
       the i-th retain loss depends on all k samples; each takes a backward pass over the batch of k.
 
