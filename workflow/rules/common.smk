@@ -303,20 +303,23 @@ def run_folders(wildcards):
     return list(dict.fromkeys(folders))
 
 
-# The notebooks look at OrthoGrad's runs in the first experiment.
-AUDITED = PROFILE.experiments[0]
+# The notebooks look at OrthoGrad's runs in the first experiment that has a retain set of its own.
+AUDITED = next(
+    experiment for experiment in PROFILE.experiments if experiment.proxy is None
+)
 AUDITED_KEYS = {
     "dataset": AUDITED.dataset,
     "model": AUDITED.models[0],
     "scenario": AUDITED.scenario,
-    "source": AUDITED.source,
     "retain_size": AUDITED.retain_size,
 }
 
 
 def audited(path, seed="{seed}"):
     """The path of a file of those runs, for one seed or for each of them."""
-    path = path.format(**AUDITED_KEYS, method=ORTHOGRAD, seed=seed)
+    path = path.format(
+        **AUDITED_KEYS, source=AUDITED.source, method=ORTHOGRAD, seed=seed
+    )
     return each_seed(path) if seed == "{seed}" else path
 
 
