@@ -35,6 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name in ("runs", "costs", "trajectories", "controls"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
     parser.add_argument("--conditions", type=Path, required=True, help="JSON to write: commits and machines")
+    parser.add_argument(
+        "--evidence", type=Path, required=True, help="JSON to write: how each run was made and what it read"
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -71,6 +74,16 @@ def run(arguments: Namespace) -> None:
                 {record[made]["commit"] for record in records for made in ("made_with", "evaluated_with")}
             ),
             "machines": list({str(made["machine"]): made["machine"] for made in made_with}.values()),
+        },
+    )
+    write_json(
+        arguments.evidence,
+        {
+            "runs": [
+                {"file": str(path)}
+                | {key: record[key] for key in ("run", "outcome", "made_with", "evaluated_with")}
+                for path, record in zip(arguments.metrics, records, strict=True)
+            ]
         },
     )
 

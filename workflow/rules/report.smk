@@ -8,6 +8,7 @@ rule collect:
         trajectories=f"{COLLECTED}/trajectories.csv",
         controls=f"{COLLECTED}/controls.csv",
         conditions=f"{COLLECTED}/conditions.json",
+        evidence=f"{COLLECTED}/evidence.json",
     log:
         f"{RESULTS}/logs/collect/{{experiment}}.log",
     benchmark:
@@ -24,7 +25,7 @@ rule collect:
     shell:
         "python -m orthograd collect --metrics {input.metrics} --runs {output.runs} --costs {output.costs} "
         "--trajectories {output.trajectories} --controls {output.controls} --conditions {output.conditions} "
-        "> {log} 2>&1"
+        "--evidence {output.evidence} > {log} 2>&1"
 
 
 rule merge:
