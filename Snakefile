@@ -40,6 +40,7 @@ rule all:
     default_target: True
     input:
         page=f"{REPORT}/index.html",
+        audit=f"{REPORT}/{AUDIT_PAGE}",
 
 
 include: "workflow/rules/data.smk"

@@ -2,3 +2,9 @@
 
 TABLE_NAMES = ("accuracy", "membership", "closeness", "paired", "cost")
 FIGURE_NAMES = ("equal_forgetting", "tradeoff", "trajectories")
+
+# The audit page, its tables, and the experiment that switches on the deviations of the public code copy one by one.
+AUDIT = "audit"
+AUDIT_PAGE = f"{AUDIT}.html"
+AUDIT_TABLE_NAMES = ("checks", "claims", "ledger", "substitutes")
+DEVIATIONS = "T-DEV"

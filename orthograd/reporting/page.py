@@ -16,7 +16,7 @@ from orthograd.reporting import search
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment
 from orthograd.reporting.figures import figure_captions
-from orthograd.reporting.names import FIGURE_NAMES
+from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
@@ -91,6 +91,8 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
+    audit: Mapping[str, str]
+    """`text` and `alarm` of the audit's headline; its page lies beside this one."""
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
 
@@ -233,6 +235,8 @@ def render(context: PageContext, out: Path) -> Path:
         sections=[_section(notes, data, out.parent) for notes, data in selections],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
         states=context.states,
+        audit=context.audit,
+        audit_page=_existing(out.parent, AUDIT_PAGE),
         glossary=GLOSSARY,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +274,9 @@ def summary(selections: Sequence[ExperimentData]) -> Summary:
 
 
 @dataclass(frozen=True, eq=False)
-class _TableView:
+class TableView:
+    """A table as the page shows it."""
+
     title: str
     table: Table
     links: Sequence[str]
@@ -305,7 +311,7 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
     return {
         "experiment": notes.experiment,
         "setting": tables[0].caption.setting,
-        "tables": [_table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
+        "tables": [table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
         "figures": [
             _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
@@ -323,7 +329,7 @@ def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
         "opening": search.opening(data),
         "setting": search.setting(data),
         "tables": [
-            _table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
+            table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
             for scenario in data.scenarios
         ],
         "figure": _figure_view(
@@ -332,9 +338,14 @@ def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
     }
 
 
-def _table_view(title: str, table: Table, folder: Path) -> _TableView:
+def table_view(title: str, table: Table, folder: Path) -> TableView:
+    """A table with the links to its files.
+
+    Raises:
+        ReportError: a file is missing.
+    """
     paths = [table_path(table.experiment_id, table.name, suffix) for suffix in TABLE_FORMATS]
-    return _TableView(title, table, [_existing(folder, path) for path in paths])
+    return TableView(title, table, [_existing(folder, path) for path in paths])
 
 
 def _figure_view(title: str, identifier: str, name: str, notes: str, folder: Path) -> _FigureView:

@@ -10,7 +10,13 @@ from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
 from orthograd.reporting.experiment import PUBLISHED
-from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
+from orthograd.reporting.names import (
+    AUDIT,
+    AUDIT_PAGE,
+    AUDIT_TABLE_NAMES,
+    FIGURE_NAMES,
+    TABLE_NAMES,
+)
 
 try:
     PROFILE = validate(config)
@@ -219,6 +225,18 @@ def experiment_splits():
     ]
 
 
+def all_splits():
+    """The splits of all experiments: scenario by scenario, seed by seed."""
+    places = dict.fromkeys(
+        (experiment.dataset, experiment.scenario) for experiment in PROFILE.experiments
+    )
+    return [
+        SPLIT.format(dataset=dataset, scenario=scenario, seed=seed)
+        for dataset, scenario in places
+        for seed in SEEDS
+    ]
+
+
 def each_experiment(path):
     """The path for every experiment; the other wildcards stay."""
     return expand(path, experiment=EXPERIMENTS, allow_missing=True)
@@ -226,9 +244,7 @@ def each_experiment(path):
 
 def experiment_runs(name):
     """A file of every run that an experiment shows."""
-    return lambda wildcards: [
-        f"{folder}/{name}" for folder in run_folders(wildcards)
-    ]
+    return lambda wildcards: [f"{folder}/{name}" for folder in run_folders(wildcards)]
 
 
 def run_folders(wildcards):
