@@ -245,8 +245,10 @@ def _ours(
         return None, None, f"{cell.experiment} is not in this report"
     if cell.column is None:
         return None, None, "this report measures no such quantity"
-    if cell.method is None or cell.method not in experiment.methods:
-        return None, None, f"{cell.method or 'no method'} is not in {experiment.id} of this report"
+    if cell.method is None:
+        return None, None, "the number is of no method"
+    if cell.method not in experiment.methods:
+        return None, None, f"{cell.method} is not in {experiment.id} of this report"
     model, obstacle = _model(cell.model, experiment.models)
     if model is None:
         return None, None, obstacle

@@ -76,16 +76,15 @@ def run(arguments: Namespace) -> None:
             "machines": list({str(made["machine"]): made["machine"] for made in made_with}.values()),
         },
     )
-    write_json(
-        arguments.evidence,
-        {
-            "runs": [
-                {"file": str(path)}
-                | {key: record[key] for key in ("run", "outcome", "made_with", "evaluated_with")}
-                for path, record in zip(arguments.metrics, records, strict=True)
-            ]
-        },
-    )
+    write_json(arguments.evidence, {"runs": evidence(arguments.metrics, records)})
+
+
+def evidence(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the audit looks at of each run: which it is, how it ended, how it was made and evaluated."""
+    return [
+        {"file": str(path)} | {key: record[key] for key in ("run", "outcome", "made_with", "evaluated_with")}
+        for path, record in zip(paths, records, strict=True)
+    ]
 
 
 SPLIT_KEYS = ("dataset", "model", "scenario", "seed")

@@ -149,7 +149,7 @@ def _planned(folder: Path, *arguments: str) -> set[str]:
     return jobs
 
 
-REPORTING = {"collect", "merge", "tables", "figures", "page", "all"}
+REPORTING = {"collect", "merge", "tables", "figures", "audit", "page", "all"}
 
 
 def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
@@ -172,10 +172,10 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
     [
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
-        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "page", "all"}),
+        ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ", {"figures", "audit", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
-        ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
+        ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"audit", "page", "all"}),
         ("orthograd/training.py", '"""Train in place', '"""Trains in place', set()),
         ("orthograd/methods/ft.py", "    optimizer = ", "    # A comment.\n    optimizer = ", set()),
     ],
@@ -237,7 +237,7 @@ def test_the_report_shows_the_trials_that_are_there_and_does_not_search(smoke: P
     pd.DataFrame(rows).to_csv(smoke / "config/tuned/shown.csv", index=False)
     config = tmp_path / "shown.yaml"
     config.write_text(yaml.safe_dump({**SMOKE, "trials": "config/tuned/shown.csv"}), encoding="utf-8")
-    assert _planned(smoke, "--configfile", str(config)) == {"trials", "page", "all"}
+    assert _planned(smoke, "--configfile", str(config)) == {"trials", "audit", "page", "all"}
     page = smoke / "reports/smoke/index.html"
     before = page.read_bytes()
     run = snakemake(smoke, "--cores", "2", "--configfile", str(config))
@@ -295,12 +295,12 @@ def test_the_workflow_is_linted_and_formatted() -> None:
     assert formatted.returncode == 0, formatted.stderr
 
 
-# 7 rules with one job, 7 with one a scenario, 2 with one a scenario and method, of which one is there twice.
+# 8 rules with one job, 7 with one a scenario, 2 with one a scenario and method, of which one is there twice.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1
 
 
 @pytest.mark.parametrize(
-    ("graph", "nodes"), [("--rulegraph", 16), ("--dag", 7 + 7 * 2 + 2 * RUNS_OF_METHODS)]
+    ("graph", "nodes"), [("--rulegraph", 17), ("--dag", 8 + 7 * 2 + 2 * RUNS_OF_METHODS)]
 )
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")

@@ -243,7 +243,7 @@ rule audit:
         gpu=0,
     params:
         code=code_version("orthograd.steps.audit"),
-        profile=PROFILE.model_dump_json(),
+        profile=PROFILE.model_dump_json(exclude={"mirror"}),
     shell:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
