@@ -69,7 +69,7 @@ def test_a_failed_check_is_loud(report_data, tmp_path):
     assert "<b>" not in html
     assert '<td class="alarm"><strong>failed</strong></td>' in html
     calm = _render(_context(report_data, CHECKS[:1]), tmp_path)
-    assert "alert" not in calm
+    assert 'role="alert"' not in calm
     assert "<strong>failed" not in calm
 
 

@@ -35,9 +35,9 @@ def _file(folder, name, cells, **more):
     return path
 
 
-def _entry(report_data, tmp_path, experiment=None, **changes):
+def _entry(report_data, tmp_path, place=None, **changes):
     path = _file(tmp_path, "mine.yaml", [CELL | changes])
-    experiments = [experiment or make_experiment("random", substitutions=[])]
+    experiments = [place or make_experiment("random", substitutions=[])]
     (entry,) = compare(read_ledger([path]), report_data, experiments)
     return entry
 
@@ -148,7 +148,7 @@ def test_what_is_not_the_same_is_not_comparable(report_data, tmp_path, changes, 
 
 
 def test_substitutes_make_a_number_incomparable_but_ours_is_shown(report_data, tmp_path):
-    entry = _entry(report_data, tmp_path, experiment=make_experiment("random"))
+    entry = _entry(report_data, tmp_path, place=make_experiment("random"))
     assert (entry.verdict, entry.why) == ("not comparable", "Fashion-MNIST in place of ImageNet")
     assert entry.ours.n == 3
 

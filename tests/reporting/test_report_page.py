@@ -221,7 +221,7 @@ def test_a_failed_audit_stands_in_the_first_lines(rendered):
     assert "Audit : Of 2 checks 1 passed." in start
     context = _context(data)
     calm = render(replace(context, audit={"text": "All well.", "alarm": ""}), out.with_name("calm.html"))
-    assert "alert" not in calm.read_text(encoding="utf-8")
+    assert 'role="alert"' not in calm.read_text(encoding="utf-8")
     calm.unlink()
 
 

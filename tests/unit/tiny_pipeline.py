@@ -19,11 +19,11 @@ from orthograd.steps import collect, evaluate, train, unlearn
 
 SEEDS = (0, 1)
 RETAIN = 16
-STOPPING = {"every": 1, "record_every": 1, "max_steps": 2, "curve_steps": 0}
+STOPPING = {"every": 1, "record_every": 1, "max_steps": 50, "curve_steps": 0}
 RUNTIME = {"device": "cpu", "threads": 1}
 PARAMS: dict[str, dict[str, Any]] = {
-    "ft": {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 8, "passes": None},
-    "neggrad": {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 8, "passes": None},
+    "ft": {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 8, "passes": 1},
+    "neggrad": {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 8, "passes": 1},
     "scrub_r": {
         "learning_rate": 0.01,
         "momentum": 0.0,
