@@ -1,4 +1,4 @@
-"""The claims of the paper, each with the test that decides it, stated before the data are looked at.
+"""The claims of the paper, each with the test that decides it, the same whatever the data say.
 
 Every test compares values seed by seed. With n >= 5 seeds a difference counts if its 95% t-interval lies on the claim's
 side of 0, with fewer if it has the claim's sign in all n seeds, which is no claim of significance and never called one.
