@@ -41,6 +41,7 @@ rule all:
     default_target: True
     input:
         page=f"{REPORT}/index.html",
+        audit=f"{REPORT}/{AUDIT_PAGE}",
 
 
 # Where the scores of the models are given, no data, no model and no GPU is needed.

@@ -26,7 +26,7 @@ RESERVED = frozenset({"original", "retrained", "splits"})
 # Folders of results/ and reports/ that are no profile's.
 RESERVED_PROFILES = frozenset({"data", "logs", "benchmarks", "published"})
 # Sections and files of the report that are no experiment's.
-RESERVED_EXPERIMENTS = frozenset({"conditions", "search", "paper", "glossary"})
+RESERVED_EXPERIMENTS = frozenset({"conditions", "search", "paper", "glossary", "audit"})
 
 
 _REPOSITORY = Path(__file__).resolve().parent.parent

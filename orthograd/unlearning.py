@@ -14,7 +14,7 @@ from tqdm import tqdm
 from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.evaluation import accuracies, logits
-from orthograd.methods.base import DataView, Method, Params, Step
+from orthograd.methods.base import DataName, DataView, Method, Params, Step
 from orthograd.specs import StoppingRule
 
 
@@ -31,6 +31,7 @@ class Run:
             steps, on both sides of the target and at the end also the accuracy on the other watched sets. It goes on
             behind the target up to `curve_steps`.
         cost: of `steps`, see `Cost`.
+        accessed: the data that the method asked for, by name.
     """
 
     target: float
@@ -39,6 +40,7 @@ class Run:
     steps: int = 0
     trajectory: list[dict[str, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    accessed: Mapping[DataName, Samples] = field(default_factory=dict)
 
 
 Weights = dict[str, torch.Tensor]
@@ -168,7 +170,9 @@ def unlearn(
     memory = PeakMemory(next(model.parameters()).device)
     step: Step | None = None
     next_check, next_record = stopping.every, stopping.record_every
-    updates = method.run(model, DataView(data, method.reads, seed, pixels), params)
+    view = DataView(data, method.reads, seed, pixels)
+    run.accessed = view.accessed
+    updates = method.run(model, view, params)
     with (
         closing(updates),
         tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5) as progress,

@@ -8,3 +8,9 @@ NOTEBOOKS = {
     "geometry": "The geometry of mean and of per-sample projection",
     "cell": "One table cell, down to its gradients",
 }
+
+# The audit page, its tables, and the experiment that switches on the deviations of the public code copy one by one.
+AUDIT = "audit"
+AUDIT_PAGE = f"{AUDIT}.html"
+AUDIT_TABLE_NAMES = ("checks", "claims", "ledger", "substitutes")
+DEVIATIONS = "T-DEV"

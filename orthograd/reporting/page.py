@@ -16,7 +16,7 @@ from orthograd.reporting import proxy, search, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
-from orthograd.reporting.names import FIGURE_NAMES, NOTEBOOKS
+from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
@@ -91,6 +91,8 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
+    audit: Mapping[str, str]
+    """`text` and `alarm` of the audit's headline; its page lies beside this one."""
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
     sweeps: Sequence[Sweep] = ()
@@ -245,6 +247,8 @@ def render(context: PageContext, out: Path) -> Path:
             for name in context.notebooks
         ],
         states=context.states,
+        audit=context.audit,
+        audit_page=_existing(out.parent, AUDIT_PAGE),
         glossary=GLOSSARY,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +289,9 @@ def summary(
 
 
 @dataclass(frozen=True, eq=False)
-class _TableView:
+class TableView:
+    """A table as the page shows it."""
+
     title: str
     table: Table
     links: Sequence[str]
@@ -321,7 +327,7 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
     return {
         "experiment": notes.experiment,
         "setting": tables[0].caption.setting,
-        "tables": [_table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
+        "tables": [table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
         "figures": [
             _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
@@ -343,7 +349,7 @@ def _sweep_section(data: sweep.SweepData, folder: Path) -> dict[str, object]:
         "id": data.sweep.id,
         "title": data.sweep.title,
         "setting": caption.setting,
-        "table": _table_view("Sizes of the retain subset", sweep.table(data), folder),
+        "table": table_view("Sizes of the retain subset", sweep.table(data), folder),
         "figure": _figure_view("Against the size", data.sweep.id, sweep.NAME, caption.notes, folder),
     }
 
@@ -355,7 +361,7 @@ def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
         "opening": search.opening(data),
         "setting": search.setting(data),
         "tables": [
-            _table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
+            table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
             for scenario in data.scenarios
         ],
         "figure": _figure_view(
@@ -364,9 +370,14 @@ def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
     }
 
 
-def _table_view(title: str, table: Table, folder: Path) -> _TableView:
+def table_view(title: str, table: Table, folder: Path) -> TableView:
+    """A table with the links to its files.
+
+    Raises:
+        ReportError: a file is missing.
+    """
     paths = [table_path(table.experiment_id, table.name, suffix) for suffix in TABLE_FORMATS]
-    return _TableView(title, table, [_existing(folder, path) for path in paths])
+    return TableView(title, table, [_existing(folder, path) for path in paths])
 
 
 def _figure_view(title: str, identifier: str, name: str, notes: str, folder: Path) -> _FigureView:

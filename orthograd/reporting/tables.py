@@ -58,6 +58,11 @@ class Table:
     text_columns: int
     """Number of leading columns that are text (aligned left); the others are numbers."""
 
+    @property
+    def latex_columns(self) -> str:
+        """How LaTeX aligns the columns."""
+        return "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
+
     def to_csv(self) -> str:
         """Raw numbers, full precision."""
         return self.frame.to_csv(index=False, lineterminator="\n")
@@ -72,7 +77,6 @@ class Table:
 
     def to_latex(self) -> str:
         """A floating table for booktabs and graphicx, shrunk to the width of the text."""
-        columns = "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
         body = [[_latex_cell(cell) for cell in row] for row in self.rows]
         header = " & ".join(escape_latex(text) for text in self.header)
         lines = [
@@ -82,7 +86,7 @@ class Table:
             f"\\caption{{{escape_latex(self.caption.text)}}}",
             f"\\label{{tab:{self.experiment_id}-{self.name}}}",
             "\\resizebox{\\textwidth}{!}{%",
-            f"\\begin{{tabular}}{{{columns}}}",
+            f"\\begin{{tabular}}{{{self.latex_columns}}}",
             "\\toprule",
             f"{header} \\\\",
             "\\midrule",

@@ -45,6 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name in ("runs", "costs", "trajectories", "controls"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
     parser.add_argument("--conditions", type=Path, required=True, help="JSON to write: commits and machines")
+    parser.add_argument(
+        "--evidence", type=Path, required=True, help="JSON to write: how each run was made and what it read"
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -83,6 +86,15 @@ def run(arguments: Namespace) -> None:
             "machines": list({str(made["machine"]): made["machine"] for made in made_with}.values()),
         },
     )
+    write_json(arguments.evidence, {"runs": evidence(arguments.metrics, records)})
+
+
+def evidence(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the audit looks at of each run: which it is, how it ended, how it was made and evaluated."""
+    return [
+        {"file": str(path)} | {key: record[key] for key in ("run", "outcome", "made_with", "evaluated_with")}
+        for path, record in zip(paths, records, strict=True)
+    ]
 
 
 SPLIT_KEYS = ("dataset", "model", "scenario", "seed")

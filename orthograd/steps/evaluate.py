@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,8 @@ def run(arguments: Namespace) -> None:
         splits, arguments.model, arguments.record, arguments.scores, arguments.metrics, strict=True
     ):
         split = read_split(path)
-        sets = inputs.sets(dataset, split, device)
+        reader = inputs.Reader(dataset, device)
+        sets = reader.sets(split, sorted(split["set"].unique()))
         model = inputs.load_model(spec.model, dataset, file, device)
         scores: Scores = {
             name: (logits(model, samples, spec.evaluation_batch).numpy(), samples.labels.cpu().numpy())
@@ -86,7 +88,23 @@ def run(arguments: Namespace) -> None:
                 "accuracy": {name: accuracy(*values) for name, values in scores.items()},
                 "sizes": {name: len(labels) for name, (_, labels) in scores.items()},
                 "cost": record["cost"],
-                "made_with": {key: record[key] for key in ("spec", "code", "commit", "machine")},
-                "evaluated_with": {"spec": spec.model_dump(mode="json"), "code": code, "commit": commit()},
+                "made_with": {
+                    key: record[key]
+                    for key in (
+                        "spec",
+                        "code",
+                        "commit",
+                        "machine",
+                        "reads",
+                        *(("declared", "method_reads") if "method_reads" in record else ()),
+                    )
+                }
+                | {"record": str(record_file)},
+                "evaluated_with": {
+                    "spec": spec.model_dump(mode="json"),
+                    "code": code,
+                    "commit": commit(),
+                    "reads": [asdict(read) for read in reader.reads],
+                },
             },
         )

@@ -49,6 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
+    parser.add_argument("--audit", type=Path, required=True, help="JSON: the audit's headline")
     parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
     parser.add_argument(
@@ -70,11 +71,7 @@ def run(arguments: Namespace) -> None:
         profile,
         config,
         [read_json(path) for path in arguments.conditions],
-        [
-            DataFile(file["file"], f"{file['source']}: {file['location']}", _checksum(file))
-            for folder in arguments.raw
-            for file in read_json_list(folder / PROVENANCE)
-        ],
+        data_files(arguments.raw),
         _computing_time(data.costs),
     )
     write_json(arguments.made_with, asdict(conditions))
@@ -83,17 +80,27 @@ def run(arguments: Namespace) -> None:
             title="OrthoGrad, reproduced",
             data=data,
             experiments=[
-                _notes(profile, experiment, split)
+                notes(profile, experiment, split)
                 for experiment, split in zip(profile.experiments, arguments.split, strict=True)
             ],
             conditions=conditions,
             states=read_states(arguments.states),
             sweeps=profile.sweeps,
+            audit=read_json(arguments.audit),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
         ),
         arguments.page,
     )
+
+
+def data_files(folders: Sequence[Path]) -> list[DataFile]:
+    """The files of datasets, as noted when they arrived in these folders."""
+    return [
+        DataFile(file["file"], f"{file['source']}: {file['location']}", _checksum(file))
+        for folder in folders
+        for file in read_json_list(folder / PROVENANCE)
+    ]
 
 
 def _trials(profile: Profile, path: Path | None) -> SearchData | None:
@@ -139,7 +146,8 @@ def _checksum(file: dict[str, str | None]) -> str:
     return file["sha256"] or (f"not known (MD5 {md5})" if md5 else "not verified")
 
 
-def _notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:
+def notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:
+    """How an experiment was made."""
     kind = profile.scenarios[experiment.scenario].kind
     sizes = read_split(split)["set"].value_counts(sort=False).to_dict()
     return ExperimentNotes(

@@ -51,7 +51,8 @@ def run(arguments: Namespace) -> None:
     runs = product(seeds, range(arguments.replicates))
     for ((seed, path), replicate), out, record in zip(runs, arguments.model, arguments.record, strict=True):
         split = read_split(path)
-        samples = inputs.samples(dataset, split[split["set"] == arguments.train_on], device)
+        reader = inputs.Reader(dataset, device)
+        samples = reader.samples(arguments.train_on, split[split["set"] == arguments.train_on])
         purpose = (arguments.train_on, replicate)
         weights_seed = stream(seed, "weights", *purpose)
         is_original = arguments.train_on == "train"
@@ -74,7 +75,7 @@ def run(arguments: Namespace) -> None:
             spec,
             seed,
             code,
-            device,
+            reader,
             cost,
             replicate=replicate,
             trained_on=len(samples),

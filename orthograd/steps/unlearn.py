@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from orthograd.steps import inputs
 from orthograd.steps.start import Spec as StartSpec
 from orthograd.steps.start import start
 from orthograd.unlearning import unlearn
+
+# The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
+MEASURED = ("forget", "validation", "test")
 
 
 class Spec(StartSpec):
@@ -52,7 +56,8 @@ def run(arguments: Namespace) -> None:
     code = code_version("orthograd.steps.unlearn", methods.module(spec.method))
     files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
-        begin = start(spec, dataset, split_file, original, seed, device, other)
+        reader = inputs.Reader(dataset, device)
+        begin = start(spec, reader, split_file, original, method.reads, MEASURED, seed, other)
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
             view = DataView(begin.data, method.reads, seed, begin.pixels)
@@ -62,8 +67,7 @@ def run(arguments: Namespace) -> None:
             method,
             params,
             begin.data,
-            # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
-            watched={name: begin.sets[name] for name in ("forget", "validation", "test")},
+            watched=begin.sets,
             pixels=begin.pixels,
             target=begin.target,
             stopping=spec.stopping,
@@ -78,8 +82,13 @@ def run(arguments: Namespace) -> None:
             spec,
             seed,
             code,
-            device,
+            reader,
             result.cost,
+            declared=sorted(method.reads),
+            method_reads={
+                name: None if samples.read is None else asdict(samples.read)
+                for name, samples in sorted(result.accessed.items())
+            },
             target=result.target,
             target_reached=result.reached,
             diverged=result.diverged,

@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def _context(data, kinds=("random", "class"), found=None, **changes):
         seconds=3723.4,
     )
     states = [ExperimentState("T-ASR", "Speakers <b>", "not yet")]
-    return PageContext(f"Report {NASTY}", data, notes, conditions, states, found)
+    audit = {"text": "Of 2 checks 1 passed.", "alarm": f"The audit failed: {NASTY}"}
+    return PageContext(f"Report {NASTY}", data, notes, conditions, states, audit, found)
 
 
 def _write_files(data, kinds, folder, **changes):
@@ -83,6 +85,7 @@ def _write_files(data, kinds, folder, **changes):
         selection = data.select(make_experiment(kind, **changes))
         paths = [path for make in TABLES for path in write_table(make(selection), folder)]
         paths += [path for make in FIGURES for path in write_figure(make(selection), folder)]
+    (folder / "audit.html").write_text("the audit", encoding="utf-8")
     return paths
 
 
@@ -207,6 +210,26 @@ def test_page_has_the_same_bytes_twice(rendered, tmp_path):
     before = out.read_bytes()
     render(_context(data), out)
     assert out.read_bytes() == before
+
+
+def test_a_failed_audit_stands_in_the_first_lines(rendered):
+    out, data = rendered
+    html = out.read_text(encoding="utf-8")
+    start = Page(html[html.index("<h1>") :]).text
+    assert start.startswith(f"Report {NASTY} The audit failed: {NASTY} Audit 2 experiments compare")
+    assert html.count('role="alert"') == 1
+    assert "Audit : Of 2 checks 1 passed." in start
+    context = _context(data)
+    calm = render(replace(context, audit={"text": "All well.", "alarm": ""}), out.with_name("calm.html"))
+    assert 'role="alert"' not in calm.read_text(encoding="utf-8")
+    calm.unlink()
+
+
+def test_a_page_without_its_audit_is_an_error(report_data, tmp_path):
+    _write_files(report_data, ("random",), tmp_path)
+    (tmp_path / "audit.html").unlink()
+    with pytest.raises(ReportError, match=r"audit\.html is missing"):
+        render(_context(report_data, ("random",)), tmp_path / "index.html")
 
 
 def test_missing_files_are_an_error(report_data, tmp_path):

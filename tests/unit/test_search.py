@@ -93,11 +93,21 @@ def test_the_best_score_is_taken_and_all_trials_are_kept(tmp_path: Path) -> None
     frame.to_csv(files[0], index=False)
     frame[frame["method"] == "ft"].to_csv(files[1], index=False)
     out, table = tmp_path / "tuned.yaml", tmp_path / "tuned.csv"
-    tuned.run(Namespace(trials=files, scenario=["random", "class"], tuned=out, table=table))
+    records = [path.with_suffix(".json") for path in files]
+    for path in records:
+        path.write_text(json.dumps({"method": "ft", "seeds": [100], "reads": {"100": []}}), encoding="utf-8")
+    reads = tmp_path / "tuned.json"
+    scenarios = ["random", "class"]
+    tuned.run(
+        Namespace(trials=files, scenario=scenarios, record=records, tuned=out, table=table, reads=reads)
+    )
     assert yaml.safe_load(out.read_text(encoding="utf-8")) == {
         "random": {"ft": {"alpha": 1}, "scrub": {"alpha": 0}},  # the first of two equal scores
         "class": {"ft": {"alpha": 1}},
     }
+    assert json.loads(reads.read_text(encoding="utf-8"))["searches"] == [
+        {"scenario": scenario, "method": "ft", "seeds": [100], "reads": {"100": []}} for scenario in scenarios
+    ]
     written = pd.read_csv(table)
     assert len(written) == 9
     assert written[written["chosen"]]["trial"].tolist() == [1, 0, 1]

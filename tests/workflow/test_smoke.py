@@ -202,7 +202,7 @@ def _planned(folder: Path, *arguments: str) -> set[str]:
     return jobs
 
 
-REPORTING = {"collect", "merge", "tables", "figures", "sweep", "notebook_cell", "page", "all"}
+REPORTING = {"collect", "merge", "tables", "figures", "sweep", "notebook_cell", "audit", "page", "all"}
 
 
 def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
@@ -226,13 +226,13 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
         ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ",
-         {"figures", "proxy", "sweep", "notebook_geometry", "page", "all"}),
+         {"figures", "proxy", "sweep", "notebook_geometry", "audit", "page", "all"}),
         ("notebooks/cell.ipynb", "## All agree", "## They agree", {"notebook_cell", "page", "all"}),
         ("orthograd/reporting/templates/notebook.html.j2", "← Report", "Report",
          {"notebook_geometry", "notebook_cell", "page", "all"}),
         ("orthograd/metrics/uis.py", "return 0.5 *", "return 0.25 *", REPORTING),
         ("orthograd/reporting/templates/index.html.j2", "<title>", "<title>The ", {"page", "all"}),
-        ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"page", "all"}),
+        ("orthograd/reporting/templates/style.css", "#ffffff", "#fffffe", {"audit", "page", "all"}),
         ("orthograd/training.py", '"""Train in place', '"""Trains in place', set()),
         ("orthograd/methods/ft.py", "    optimizer = ", "    # A comment.\n    optimizer = ", set()),
     ],
@@ -353,7 +353,7 @@ def test_the_report_shows_the_trials_that_are_there_and_does_not_search(smoke: P
     pd.DataFrame(rows).to_csv(smoke / "config/tuned/shown.csv", index=False)
     config = tmp_path / "shown.yaml"
     config.write_text(yaml.safe_dump({**SMOKE, "trials": "config/tuned/shown.csv"}), encoding="utf-8")
-    assert _planned(smoke, "--configfile", str(config)) == {"trials", "page", "all"}
+    assert _planned(smoke, "--configfile", str(config)) == {"trials", "audit", "page", "all"}
     page = smoke / "reports/smoke/index.html"
     before = page.read_bytes()
     run = snakemake(smoke, "--cores", "2", "--configfile", str(config))
@@ -436,9 +436,9 @@ def test_the_workflow_is_linted_and_formatted() -> None:
 # Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
-# 11 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
+# 12 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
 JOBS = (
-    11
+    12
     + 4 * 2
     + 2 * len(SMOKE["experiments"])
     + len(SMOKE["experiments"] + SMOKE["sweeps"])
@@ -446,7 +446,7 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 20), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 21), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr

@@ -10,7 +10,14 @@ from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
 from orthograd.reporting.experiment import ORTHOGRAD, PUBLISHED
-from orthograd.reporting.names import FIGURE_NAMES, NOTEBOOKS, TABLE_NAMES
+from orthograd.reporting.names import (
+    AUDIT,
+    AUDIT_PAGE,
+    AUDIT_TABLE_NAMES,
+    FIGURE_NAMES,
+    NOTEBOOKS,
+    TABLE_NAMES,
+)
 
 try:
     PROFILE = validate(config)
@@ -268,6 +275,18 @@ def experiment_splits():
 def each_collection(path):
     """The path for every experiment and every sweep."""
     return expand(path, experiment=[*EXPERIMENTS, *SWEEPS])
+
+
+def all_splits():
+    """The splits of all experiments: scenario by scenario, seed by seed."""
+    places = dict.fromkeys(
+        (experiment.dataset, experiment.scenario) for experiment in PROFILE.comparisons
+    )
+    return [
+        SPLIT.format(dataset=dataset, scenario=scenario, seed=seed)
+        for dataset, scenario in places
+        for seed in SEEDS
+    ]
 
 
 def each_experiment(path):

@@ -8,6 +8,7 @@ rule collect:
         trajectories=f"{COLLECTED}/trajectories.csv",
         controls=f"{COLLECTED}/controls.csv",
         conditions=f"{COLLECTED}/conditions.json",
+        evidence=f"{COLLECTED}/evidence.json",
     log:
         f"{RESULTS}/logs/collect/{{experiment}}.log",
     benchmark:
@@ -24,7 +25,7 @@ rule collect:
     shell:
         "python -m orthograd collect --metrics {input.metrics} --runs {output.runs} --costs {output.costs} "
         "--trajectories {output.trajectories} --controls {output.controls} --conditions {output.conditions} "
-        "> {log} 2>&1"
+        "--evidence {output.evidence} > {log} 2>&1"
 
 
 rule merge:
@@ -265,6 +266,75 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
+# What the search noted that it read stands beside its trials, if it was made with a version that notes it.
+SEARCH_READ = [
+    path.removesuffix("csv") + "json"
+    for path in TRIALS_SHOWN
+    if Path(path).with_suffix(".json").is_file()
+]
+
+
+rule audit:
+    input:
+        runs=f"{REPORT}/runs.csv",
+        costs=f"{REPORT}/costs.csv",
+        trajectories=f"{REPORT}/trajectories.csv",
+        controls=f"{REPORT}/controls.csv",
+        # The page shows the table of the deviations, if the profile has one.
+        tables=each_experiment(rules.tables.output.csv),
+        evidence=each_collection(f"{COLLECTED}/evidence.json"),
+        splits=all_splits(),
+        raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
+        search=SEARCH_READ,
+        # By their absolute path, as the trials.
+        published=sorted(
+            str(path)
+            for path in Path(workflow.basedir, "config", "published").glob("*.yaml")
+        ),
+        templates=[
+            workflow.source_path("../../orthograd/reporting/templates/audit.html.j2"),
+            workflow.source_path("../../orthograd/reporting/templates/macros.html.j2"),
+            workflow.source_path("../../orthograd/reporting/templates/style.css"),
+        ],
+    output:
+        csv=report(
+            expand(f"{REPORT}/tables/{AUDIT}.{{table}}.csv", table=AUDIT_TABLE_NAMES),
+            caption="../report/audit.rst",
+            category="Audit",
+        ),
+        other=expand(
+            f"{REPORT}/tables/{AUDIT}.{{table}}.{{format}}",
+            table=AUDIT_TABLE_NAMES,
+            format=["md", "tex"],
+        ),
+        summary=f"{REPORT}/{AUDIT}.json",
+        page=report(
+            f"{REPORT}/{AUDIT_PAGE}",
+            caption="../report/audit.rst",
+            category="Audit",
+            labels={"page": "the audit"},
+        ),
+    log:
+        f"{RESULTS}/logs/audit.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_version("orthograd.steps.audit"),
+        profile=PROFILE.model_dump_json(exclude={"mirror"}),
+    shell:
+        "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
+        "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
+        "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
+        "--summary {output.summary} --page {output.page} > {log} 2>&1"
+
+
 rule notebook_geometry:
     input:
         notebook=f"{workflow.basedir}/notebooks/geometry.ipynb",
@@ -332,6 +402,8 @@ rule all_tables:
 
 rule page:
     input:
+        audit=f"{REPORT}/{AUDIT}.json",
+        audit_page=f"{REPORT}/{AUDIT_PAGE}",
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
         trajectories=f"{REPORT}/trajectories.csv",
@@ -348,6 +420,9 @@ rule page:
         raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
         template=workflow.source_path(
             "../../orthograd/reporting/templates/index.html.j2"
+        ),
+        macros=workflow.source_path(
+            "../../orthograd/reporting/templates/macros.html.j2"
         ),
         style=workflow.source_path("../../orthograd/reporting/templates/style.css"),
         states=workflow.source_path("../../config/experiments.yaml"),
@@ -377,6 +452,7 @@ rule page:
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
-        "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --trials {input.trials} --config {output.config} "
+        "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
+        "--trials {input.trials} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"
