@@ -39,8 +39,8 @@ from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 from orthograd.precision import gradient_eps, joint_norm, wide, wide_dtype
 
-# A refinement step pays where the error that the Gramian brings, about eps·κ², could be seen in the result.
-REFINE_ABOVE = 1e-4
+# A refinement step is made where the error that the Gramian brings, at most eps·κ²/3, could exceed 1e-5.
+REFINE_ABOVE = 3e-5
 
 # Weights that differ by less than this part of the largest are too equal for the second certificate.
 NEARLY_EQUAL = 0.05
@@ -653,7 +653,9 @@ def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[T
         for name, part in removed.items()
     }
     products = source.products({name: forget[name] - part for name, part in removed.items()})
-    bound = math.sqrt(source.eps) * system.solver.norms * math.sqrt(float(system.forget_square))
+    # Both terms of g_u⊥ are rounded: where the rows are nearly dependent, c is large, and its sum more so than g_u.
+    lengths = math.sqrt(float(system.forget_square)) + float(system.coefficients.abs() @ system.solver.norms)
+    bound = math.sqrt(source.eps) * system.solver.norms * lengths
     if not ((products - system.residual()).abs() <= bound).all():
         raise RuntimeError(
             "The products of g_u⊥ with the retain gradients belong neither to the Gramian nor to rounding: "

@@ -120,7 +120,8 @@ def updates(
                 diagnostics.backward_samples,
                 {
                     name: float(value)
-                    for name in ("rank", "dropped_rows", "removed_fraction", "max_cosine", "condition_number")
+                    # The largest cosine is left out: without full diagnostics it is no measurement on the gradients.
+                    for name in ("rank", "dropped_rows", "removed_fraction", "condition_number")
                     if (value := getattr(diagnostics, name)) is not None
                 },
             )

@@ -191,6 +191,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     import torch
     from torch.nn import functional as F
 
+    from orthograd.engine import NotFiniteError
     from orthograd.engine.adam import AdamDirections
     from orthograd.engine.projection import default_noise_floor
 
@@ -202,11 +203,18 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     adam = AdamDirections()
     optimizer = params.optimizer(model)
     batches = zip(data.batches("forget", m), data.batches("retain", k), strict=True)
-    for forget, retain in islice(batches, base.limit(params.passes, data.steps("forget", m))):
-        if deviation == "train_batch_norm":
-            vector, gradients = _mixed_gradients(model, forget, retain, named)
-        else:
-            vector, gradients = _gradients(model, forget, retain, named, retain_losses)
+    steps = base.limit(params.passes, data.steps("forget", m))
+    for number, (forget, retain) in enumerate(islice(batches, steps)):
+        try:
+            if deviation == "train_batch_norm":
+                vector, gradients = _mixed_gradients(model, forget, retain, named)
+            else:
+                vector, gradients = _gradients(model, forget, retain, named, retain_losses)
+        except NotFiniteError:
+            # As in `orthograd.updates`: after a step it is the model that has diverged.
+            if number == 0:
+                raise
+            return
         rows = gradients
         if deviation == "adam":
             rows = torch.stack([adam(gradient) for gradient in gradients])

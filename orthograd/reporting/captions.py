@@ -48,8 +48,19 @@ def accuracy(data: ExperimentData) -> Caption:
         "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
         f"forget, retain and test; {floor}. {_spread(data)} Target: runs that reached the forget target / "
         "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
-        f"not ranked (–). {_published(data)}Elsewhere – means not defined. "
+        f"not ranked (–). {_published(data)}{_diverged(data)}Elsewhere – means not defined. "
         f"{_claims(data, 'smallest mean gap among the ranked methods')}",
+    )
+
+
+def _diverged(data: ExperimentData) -> str:
+    counts = data.runs[data.runs["diverged"]].groupby("method", sort=False).size()
+    if counts.empty:
+        return ""
+    named = listing([f"{method_label(str(method))} ({count})" for method, count in counts.items()])
+    return (
+        "Runs whose weights or outputs were not finite in the end count as 'target not reached', and all "
+        f"their predictions that are not finite as wrong: {named}. "
     )
 
 
@@ -194,10 +205,9 @@ def orthogonality(data: ExperimentData) -> Caption:
         _setting(data),
         "What the projection did in each step up to the unlearned model, one thin line a seed "
         f"({seeds_text(data.n)}), for the methods that project off per-sample gradients or their mean and "
-        "say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: "
-        "of the length of the forget gradient. Largest cosine (logarithmic): of what is left with a "
-        "retain gradient of the batch; its size is the rounding error of the precision, for the mean it "
-        "is not to be small.",
+        "say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: of "
+        "the length of the forget gradient. Condition number (logarithmic): of the retain gradients at unit "
+        "length; the mean is a single one, of condition number 1.",
     )
 
 

@@ -56,7 +56,7 @@ RUN_NUMBERS = [
 CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
 TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
-TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES, "rank", "removed_fraction", "max_cosine"]
+TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES, "rank", "removed_fraction", "condition_number"]
 
 REFERENCES = (ORIGINAL, RETRAINED)
 
@@ -121,10 +121,11 @@ class ReportData:
     ) -> Self:
         """Check four frames and give their columns one type each; raises as `read` does."""
         runs = _typed("runs", runs, KEYS, RUN_NUMBERS, RUN_ACCURACIES)
-        if "target_reached" not in runs:
-            raise ReportError(
-                "runs: the column target_reached is missing; collect the results again with this version"
-            )
+        for column in ("target_reached", "diverged"):
+            if column not in runs:
+                raise ReportError(
+                    f"runs: the column {column} is missing; collect the results again with this version"
+                )
         reached = runs["target_reached"].astype("boolean")
         steps_but_no_verdict = reached.isna() & ~runs["method"].isin(REFERENCES)
         if steps_but_no_verdict.any():
@@ -139,7 +140,10 @@ class ReportData:
                 "and evaluate the run again"
             )
         return cls(
-            runs=runs.assign(target_reached=reached),
+            # The original and the retrained models have no verdict, and did not diverge.
+            runs=runs.assign(
+                target_reached=reached, diverged=runs["diverged"].astype("boolean").fillna(False).astype(bool)
+            ),
             costs=_typed("costs", costs, KEYS, COST_NUMBERS, []),
             trajectories=_typed(
                 "trajectories", trajectories, [*KEYS, "step"], TRAJECTORY_NUMBERS, TRAJECTORY_ACCURACIES

@@ -351,7 +351,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
 DIAGNOSTICS = {
     "rank": "Rank of the retain gradients",
     "removed_fraction": "Part of g_u removed, ‖g_u − g_u⊥‖ / ‖g_u‖",
-    "max_cosine": "Largest |cos(g_u⊥, g_r)|",
+    "condition_number": "Condition number, retain gradients",
 }
 
 
@@ -379,7 +379,7 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
                         ls=styles[method].dashes,
                         lw=0.9,
                     )
-            if column == "max_cosine":
+            if column == "condition_number":
                 ax.set_yscale("log")
             ax.set_title(DIAGNOSTICS[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
             ax.set(xlabel="Unlearning step")

@@ -109,6 +109,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 row["target"] = target if run else np.nan
                 row["target_reached"] = run[1] if run else np.nan
                 row["test_at_target"] = _at_target(*run, target) if run else np.nan
+                row["diverged"] = False if run else np.nan
                 row["steps"] = float(run[0]["step"].iloc[-1]) if run else np.nan
                 runs.append(row)
                 steps = row["steps"] if run else 3000
@@ -135,7 +136,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
 
 
 def _diagnostics(method, path):
-    values = {"rank": 60.0 - path["step"] / 10, "removed_fraction": 0.3, "max_cosine": 1e-6}
+    values = {"rank": 60.0 - path["step"] / 10, "removed_fraction": 0.3, "condition_number": 30.0}
     return {name: value if method == "orthograd" else np.nan for name, value in values.items()}
 
 

@@ -343,6 +343,19 @@ def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
     assert not any(cell.doubtful for row in believed.rows for cell in row)
 
 
+def test_runs_that_diverged_are_named(frames):
+    runs, costs, trajectories, controls = frames
+    broken = (runs["method"] == "neggrad") & (runs["seed"] == 1) & (runs["scenario"] == "random_10")
+    data = ReportData.of_frames(
+        runs.assign(diverged=runs["diverged"].where(~broken, True)), costs, trajectories, controls
+    )
+    assert (
+        "predictions that are not finite as wrong: NegGrad (1). "
+        in accuracy_table(data.select(make_experiment())).caption.notes
+    )
+    assert "not finite" not in accuracy_table(data.select(make_experiment("class"))).caption.notes
+
+
 def test_what_the_seeds_resolve_stands_beside_the_differences(report_data):
     data = report_data.select(make_experiment())
     table = paired_table(data)

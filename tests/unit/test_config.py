@@ -22,8 +22,8 @@ PROFILES = sorted(
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    """The laptop profile, with the parameters in it and not in a file of their own."""
-    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))
+    """The widest profile, with the parameters in it and not in a file of their own."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "full.yaml").read_text(encoding="utf-8"))
     content["methods"] = yaml.safe_load((ROOT / content["methods"]).read_text(encoding="utf-8"))
     del content["trials"]
     return content
@@ -83,7 +83,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"variants\.ft-slow\.change\.learning_rate: .*greater than 0",
         ),
         (
-            _set("experiments", 3, "proxy", value="other"),
+            _set("experiments", 4, "proxy", value="other"),
             r"experiments\.T-PROXY\.proxy: unknown proxy 'other'",
         ),
         (
