@@ -173,7 +173,9 @@ def rounding(network):
     def rows(model, samples, scale=1.0):
         losses = (sum_loss(model, (sample[None],))[0] for sample in samples)
         found = [torch.autograd.grad(scale * loss, list(model.parameters())) for loss in losses]
-        return torch.stack([torch.cat([part.flatten() for part in parts]) for parts in found]).double() / scale
+        return (
+            torch.stack([torch.cat([part.flatten() for part in parts]) for parts in found]).double() / scale
+        )
 
     def errors(samples, exact):
         tried = [rows(single, samples.float(), scale) - exact for scale in (1.0, 0.3, 0.7, 1.9, 5.3)]
@@ -262,7 +264,7 @@ class _Rounded(torch.autograd.Function):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_a_deep_backward_pass_rounds_is_no_failure_where_the_rows_are_nearly_dependent(seed):
-    """A rounding of 1000 eps with a g_u that the nearly dependent rows sum up to with large coefficients; the refinement measures."""
+    """A rounding of 1000 eps, and a g_u that the rows sum up to with large coefficients; refinement measures."""
     torch.manual_seed(seed)
     model, rounding = nn.Linear(20, 8, bias=False), 1000 * torch.finfo(torch.float32).eps
     base = 30 * torch.randn(1, 20) / math.sqrt(20)
