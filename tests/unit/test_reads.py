@@ -111,11 +111,25 @@ def test_a_run_notes_what_its_method_asked_for(study: Study) -> None:
 
 def test_declared_and_never_asked_for_is_not_accessed(study: Study) -> None:
     place, _ = study
-    spec = Spec(model="small-resnet", retain_size=4, target=0.0, evaluation_batch=8, device="cpu", threads=1)
+    spec = Spec(
+        model="small-resnet",
+        retain_size=4,
+        target=0.0,
+        proxy=None,
+        evaluation_batch=8,
+        device="cpu",
+        threads=1,
+    )
     reader = inputs.Reader(load(place.data), torch.device("cpu"))
     declared = frozenset({"forget", "retain"})
     begin = start(
-        spec, reader, place.split(0), place.run("original", 0, "model.safetensors"), declared, ["forget"]
+        spec,
+        reader,
+        place.split(0),
+        place.run("original", 0, "model.safetensors"),
+        declared,
+        ["forget"],
+        seed=0,
     )
     assert sorted(read.set for read in reader.reads) == ["forget", "retain_subset"]
     view = DataView(begin.data, declared, seed=0, pixels=begin.pixels)

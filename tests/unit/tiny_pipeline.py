@@ -112,6 +112,7 @@ def run_method(place: Place, method: str) -> None:
     spec = {
         "model": "small-resnet",
         "retain_size": RETAIN,
+        "proxy": None,
         "target": 0.0,
         "evaluation_batch": 64,
         "method": method,
@@ -127,6 +128,7 @@ def run_method(place: Place, method: str) -> None:
             data=place.data,
             split=[place.split(seed) for seed in SEEDS],
             original=place.runs("original", "model.safetensors"),
+            proxy_data=None,
             model=place.runs(method, "model.safetensors"),
             trajectory=place.runs(method, "trajectory.csv"),
             record=place.runs(method, "unlearning.json"),
@@ -143,6 +145,7 @@ def run_evaluation(place: Place, method: str) -> None:
         "scenario": "random",
         "scenario_kind": "random",
         "retain_size": None if reference else RETAIN,
+        "proxy": None,
         "evaluation_batch": 64,
     }
     evaluate.run(
