@@ -381,7 +381,8 @@ def test_the_tables_follow_from_the_scores_without_data_and_models(smoke: Path, 
     goal = ("--configfile", "config/smoke.yaml", "--config", "from_scores=true", "--", "all_tables")
     run = snakemake(again, "--cores", "2", *goal)
     assert run.returncode == 0, run.stderr
-    written = sorted((smoke / "reports/smoke/tables").glob("*.*"))
+    # The audit looks at the data and the splits themselves.
+    written = [path for path in (smoke / "reports/smoke/tables").glob("*.*") if not path.match("audit.*")]
     assert written
     for path in written:
         assert _digest(again / path.relative_to(smoke)) == _digest(path), path.name
