@@ -243,6 +243,8 @@ def _setting(data: ExperimentData) -> str:
         f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario "
         f"{experiment.scenario}: {_KINDS[data.kind]}; {retain} of {experiment.retain_size:,} samples."
     )
+    if experiment.illustration is not None:
+        text += f" Illustration, by which no claim is decided: {experiment.illustration}."
     if experiment.substitutions:
         text += f" Substitutions: {'; '.join(experiment.substitutions)}."
     return text

@@ -54,11 +54,12 @@ class Study:
 
     @property
     def images(self) -> list[Experiment]:
-        """The experiments with a retain subset of the training data, without sweeps."""
+        """The experiments with a retain subset of the training data, without sweeps and illustrations."""
         return [
             experiment
             for experiment in self.experiments
             if experiment.id not in ("T-PROXY", "F-SIZE", "T-ASR", "T-DEV")
+            and experiment.illustration is None
         ]
 
 

@@ -41,6 +41,9 @@ class Experiment(BaseModel):
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
+    illustration: str | None = Field(
+        None, min_length=1, description="why no claim is decided by this experiment; null: it counts"
+    )
 
     @property
     def source(self) -> str:

@@ -43,7 +43,8 @@ def set_up(spec: Spec) -> torch.device:
     torch.set_num_threads(spec.threads)
     # Read by cuBLAS when it starts; without it deterministic algorithms refuse matrix products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # The same as `use_deterministic_algorithms(True)`, which takes seconds to load the compiler first.
+    torch.set_deterministic_debug_mode("error")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(name for name in available if available[name]) if spec.device == "auto" else spec.device
     if not available[name]:

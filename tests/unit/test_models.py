@@ -32,8 +32,8 @@ def test_imagenet_models_have_the_published_size(name: str, parameters: int) -> 
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 28, 10), (3, 32, 7)])
 def test_small_vit_has_the_size_that_its_layers_add_up_to(channels: int, size: int, classes: int) -> None:
     model = models.build("small-vit", channels, size, classes).eval()
-    patches = (channels * 4 * 4 + 1) * 64
-    positions = 64 + ((size // 4) ** 2 + 1) * 64  # class token and table
+    patches = (channels * (size // 4) ** 2 + 1) * 64
+    positions = 64 + (4**2 + 1) * 64  # class token and table
     attention = 3 * (64 * 64 + 64) + 64 * 64 + 64
     block = 2 * 2 * 64 + attention + (64 * 128 + 128) + (128 * 64 + 64)
     assert (

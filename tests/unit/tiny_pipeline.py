@@ -176,6 +176,6 @@ def run_study(folder: Path) -> tuple[Place, list[dict[str, Any]]]:
             run_evaluation(place, name)
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
     paths = [path for name in names for path in place.runs(name, "metrics.json")]
     return place, collect.evidence(paths, [read_json(path) for path in paths])

@@ -129,11 +129,22 @@ def training_spec(wildcards):
     )
 
 
+def drawn(wildcards):
+    """Whether an experiment draws the trajectory; a sweep does not."""
+    return any(
+        (experiment.scenario, experiment.source, experiment.retain_size)
+        == (wildcards.scenario, wildcards.get("source", "retain"), int(wildcards.retain_size))
+        for experiment in PROFILE.experiments
+    )
+
+
 def start_spec(wildcards):
     """What a run of a method starts from, and when it stops."""
     scenario = PROFILE.scenarios[wildcards.scenario]
     stopping = dumped(PROFILE.stopping)
     class_target = stopping.pop("class_target")
+    if not drawn(wildcards):
+        stopping["curve_steps"] = 0
     return {
         "model": wildcards.model,
         "retain_size": int(wildcards.retain_size),
