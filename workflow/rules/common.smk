@@ -133,7 +133,11 @@ def drawn(wildcards):
     """Whether an experiment draws the trajectory; a sweep does not."""
     return any(
         (experiment.scenario, experiment.source, experiment.retain_size)
-        == (wildcards.scenario, wildcards.get("source", "retain"), int(wildcards.retain_size))
+        == (
+            wildcards.scenario,
+            wildcards.get("source", "retain"),
+            int(wildcards.retain_size),
+        )
         for experiment in PROFILE.experiments
     )
 
