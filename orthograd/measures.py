@@ -19,6 +19,7 @@ from orthograd.metrics.controls import ControlResult, control, planted_fake, ret
 from orthograd.metrics.distance import activation_distance
 from orthograd.metrics.divergence import js_divergence, kl_divergence
 from orthograd.metrics.outputs import Outputs
+from orthograd.metrics.per_class import per_class_accuracy
 from orthograd.randomness import stream
 from orthograd.scores import Scores
 
@@ -39,7 +40,22 @@ SUCCESS = {
 CLOSENESS = tuple(
     f"{metric}_{name}" for name in COMPARED for metric in ("kl", "js", "agreement", "activation_distance")
 )
+# Before the name of a class, in the columns with its test accuracy.
+PER_CLASS = "accuracy_test_class_"
 MEMBERSHIP = (*SUCCESS.values(), "mia_low_loss_auc", "mia_svc_non_member_share")
+
+
+def per_class(scores: Scores, classes: Sequence[str]) -> dict[str, float]:
+    """Test accuracy class by class, by column; none of a model that diverged.
+
+    Args:
+        scores: of the model.
+        classes: their names, in the order of the labels.
+    """
+    if not finite(scores):
+        return {}
+    found = per_class_accuracy(Outputs(*scores["test"]))
+    return {f"{PER_CLASS}{classes[label]}": value for label, value in found.items()}
 
 
 def finite(scores: Scores) -> bool:

@@ -143,6 +143,16 @@ def closeness(data: ExperimentData) -> Caption:
     )
 
 
+def per_class(data: ExperimentData) -> Caption:
+    """Caption of the table of accuracies class by class."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "Test accuracy class by class, in percent; lowest, median and highest: over the classes of each run, then "
+        f"averaged. Empty for runs whose outputs were not finite. {_spread(data)} {_claims(data, None)}",
+    )
+
+
 def cost(data: ExperimentData) -> Caption:
     """Caption of the cost table."""
     return Caption(

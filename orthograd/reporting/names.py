@@ -1,6 +1,6 @@
 """What a report shows of each experiment; the names are parts of file names."""
 
-TABLE_NAMES = ("accuracy", "membership", "closeness", "paired", "cost")
+TABLE_NAMES = ("accuracy", "membership", "closeness", "per_class", "paired", "cost")
 FIGURE_NAMES = ("equal_forgetting", "tradeoff", "trajectories", "orthogonality")
 
 # Notebooks that the DAG runs, with their titles.

@@ -309,6 +309,7 @@ _TABLE_TITLES = {
     "accuracy": "Accuracy and distance to retraining",
     "membership": "Membership inference",
     "closeness": "Likeness to the retrained models",
+    "per_class": "Test accuracy class by class",
     "paired": "OrthoGrad against each other method",
     "cost": "Cost",
 }

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from orthograd.measures import PER_CLASS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting import captions
-from orthograd.reporting.data import REFERENCES, ExperimentData, rows_of
+from orthograd.reporting.data import REFERENCES, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import standings
 from orthograd.reporting.statistics import (
@@ -202,6 +203,39 @@ def closeness_table(data: ExperimentData) -> Table:
     return _table(data, "closeness", captions.closeness(data), pd.DataFrame(raw), "Method", header, rows)
 
 
+# More classes than this are not shown one by one.
+MOST_CLASSES = 20
+
+
+def per_class_table(data: ExperimentData) -> Table:
+    """Test accuracy of the lowest, the median and the highest class of each run, and of each class if they are few.
+
+    Raises:
+        ReportError: the runs have no accuracies by class.
+    """
+    columns = [
+        column for column in data.runs if column.startswith(PER_CLASS) and data.runs[column].notna().any()
+    ]
+    if not columns:
+        raise ReportError("runs: no accuracies by class; collect the results again with this version")
+    by_class = data.runs[columns]
+    runs = data.runs.assign(
+        lowest=by_class.min(axis=1), median=by_class.median(axis=1), highest=by_class.max(axis=1)
+    )
+    shown = [Metric(name, name.capitalize(), 100, 1) for name in ("lowest", "median", "highest")]
+    if len(columns) <= MOST_CLASSES:
+        shown += [Metric(column, column.removeprefix(PER_CLASS), 100, 1) for column in columns]
+    raw: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            values = {metric.key: summarise(rows_of(runs, model, method), metric.key) for metric in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            rows.append((*_names(data, model, method), *(_cell(values[m.key], m) for m in shown)))
+    header = [metric.label for metric in shown]
+    return _table(data, "per_class", captions.per_class(data), pd.DataFrame(raw), "Method", header, rows)
+
+
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
@@ -273,6 +307,7 @@ TABLES: tuple[Callable[[ExperimentData], Table], ...] = (
     accuracy_table,
     membership_table,
     closeness_table,
+    per_class_table,
     paired_table,
     cost_table,
 )

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, attacks, closeness, controls, finite
+from orthograd.data.registry import registry
+from orthograd.measures import CLOSENESS, MEMBERSHIP, attacks, closeness, controls, finite, per_class
 from orthograd.metrics.aus import adaptive_unlearning_score
 from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.metrics.retraining import GAP_SETS, average_gap, mean_gap, signed_differences
@@ -62,6 +63,7 @@ def run(arguments: Namespace) -> None:
         _accuracies(record, records)
         | {"test_at_target": _at_target(record, way)}
         | _measures(record, own, records, outputs)
+        | per_class(own, registry().dataset(record["run"]["dataset"]).classes)
         for record, way, own in zip(records, ways, outputs, strict=True)
     ]
     for row, record in zip(runs, records, strict=True):

@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from report_study import METHODS, make_experiment, make_frames
+from report_study import CLASSES, METHODS, make_experiment, make_frames
 
-from orthograd.reporting.data import ReportData
+from orthograd.measures import PER_CLASS
+from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.ranking import standings, verdict
 from orthograd.reporting.statistics import Interval
 from orthograd.reporting.tables import (
@@ -20,6 +21,7 @@ from orthograd.reporting.tables import (
     escape_latex,
     membership_table,
     paired_table,
+    per_class_table,
 )
 from orthograd.reporting.text import METHOD_LABELS, estimate, listing, method_label, number
 
@@ -113,6 +115,8 @@ SCALES = {
     "RTE": 1,
 }
 KEYS = {
+    **{name.capitalize(): name for name in ("lowest", "median", "highest")},
+    **{name: f"{PER_CLASS}{name}" for name in CLASSES},
     "Forget": "accuracy_forget",
     "Retain": "accuracy_retain",
     "Test": "accuracy_test",
@@ -319,6 +323,22 @@ def test_the_headline_is_the_test_accuracy_at_equal_forgetting(frames):
     text = verdict(_kept(frames, {"neggrad": 0.85}), "small_resnet")
     assert "of 1 method that can be compared so; OrthoGrad is not among them." in text
     assert verdict(_kept(frames, {}), "small_resnet").startswith("No method passes the target step by step")
+
+
+def test_accuracies_class_by_class(frames, report_data):
+    table = per_class_table(report_data.select(make_experiment()))
+    assert table.header == ("Method", "Lowest", "Median", "Highest", "shirt", "bag", "sandal")
+    row = table.frame[table.frame["method"] == "ft"].iloc[0]
+    runs = frames[0]
+    test = runs[(runs["method"] == "ft") & (runs["scenario"] == "random_10")]["accuracy_test"].mean()
+    for column, part in (("lowest", 0.5), ("median", 0.8), ("highest", 1.0), (f"{PER_CLASS}sandal", 0.8)):
+        assert row[f"{column}_mean"] == pytest.approx(part * test, rel=1e-12)
+    many = frames[0].assign(**{f"{PER_CLASS}{number}": 0.5 for number in range(18)})
+    data = ReportData.of_frames(many, *frames[1:])
+    assert per_class_table(data.select(make_experiment())).header == ("Method", "Lowest", "Median", "Highest")
+    old = frames[0].drop(columns=[column for column in frames[0] if column.startswith(PER_CLASS)])
+    with pytest.raises(ReportError, match="no accuracies by class"):
+        per_class_table(ReportData.of_frames(old, *frames[1:]).select(make_experiment()))
 
 
 def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
