@@ -22,8 +22,8 @@ from orthograd.reads import digest
 Status = Literal["passed", "failed", "not checked"]
 Record = Mapping[str, Any]
 
-# Sets that a step of unlearning loads to measure: the target, the stop rule and the curves of the figures.
-MEASURED = frozenset({"forget", "validation", "test"})
+# Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect of the figures.
+MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
 REFERENCES = ("original", "retrained")
 SHOWN = 3
 """Problems that a reason names; the rest is counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
@@ -15,6 +16,7 @@ from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.evaluation import accuracies, logits
 from orthograd.methods.base import DataName, DataView, Method, Params, Step
+from orthograd.metrics.geffect import g_effect
 from orthograd.specs import StoppingRule
 
 
@@ -28,8 +30,8 @@ class Run:
         diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
         steps: parameter updates between the original and the unlearned model.
         trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every`
-            steps, on both sides of the target and at the end also the accuracy on the other watched sets. It goes on
-            behind the target up to `curve_steps`.
+            steps, on both sides of the target and at the end also the accuracy on the other watched sets and the
+            G-effect of the steps since the last check. It goes on behind the target up to `curve_steps`.
         cost: of `steps`, see `Cost`.
         accessed: the data that the method asked for, by name.
     """
@@ -59,7 +61,9 @@ def _restore(model: nn.Module, weights: Weights) -> None:
 class _Trajectory:
     """Measures a model along its way."""
 
-    def __init__(self, model: nn.Module, watched: Mapping[str, Samples], batch_size: int) -> None:
+    def __init__(
+        self, model: nn.Module, watched: Mapping[str, Samples], risks: Mapping[str, Samples], batch_size: int
+    ) -> None:
         self.rows: list[dict[str, float]] = []
         self.finite = True
         self.weights: Weights = {}
@@ -67,6 +71,7 @@ class _Trajectory:
         self._model = model
         self._forget = watched["forget"]
         self._others = {name: samples for name, samples in watched.items() if name != "forget"}
+        self._risks = risks
         self._batch_size = batch_size
         self._recorded: set[int] = set()
 
@@ -83,11 +88,14 @@ class _Trajectory:
         return forget
 
     def record(self) -> None:
-        """Add the accuracy on the other sets to the last row, once."""
+        """Add the accuracy on the other sets, and the G-effect, to the last row, once."""
         if len(self.rows) - 1 in self._recorded:
             return
         self._recorded.add(len(self.rows) - 1)
         self._measure(self.rows[-1])
+        # Where a method put adapters in or took them out, parameters have no counterpart.
+        if self.finite and self._before.keys() == self.weights.keys():
+            self._effects(self.rows[-1])
 
     def record_both_sides(self) -> None:
         """Add them to the last two rows: what lies between can be interpolated."""
@@ -97,6 +105,16 @@ class _Trajectory:
             _restore(self._model, self._before)
             self._measure(self.rows[before])
             _restore(self._model, self.weights)
+
+    def _effects(self, row: dict[str, float]) -> None:
+        before = copy.deepcopy(self._model)
+        _restore(before, self._before)
+        for name, samples in self._risks.items():
+            try:
+                row[f"g_effect_{name}"] = g_effect(before, self._model, samples, self._batch_size)
+            except FloatingPointError:
+                # A model on its way to divergence has no first-order effect: the row stays without one.
+                return
 
     def _measure(self, row: dict[str, float]) -> None:
         for name, value in accuracies(self._model, self._others, self._batch_size).items():
@@ -109,6 +127,7 @@ def unlearn(
     params: Params,
     data: Mapping[str, Samples],
     watched: Mapping[str, Samples],
+    risks: Mapping[str, Samples],
     pixels: PixelScale,
     target: float,
     stopping: StoppingRule,
@@ -128,6 +147,7 @@ def unlearn(
         params: its parameters.
         data: samples by name; the method gets those that it declares.
         watched: sets whose accuracy goes into the trajectory; has to hold 'forget'. Only that one steers the run.
+        risks: sets on whose risk the trajectory tells the G-effect of the steps, see `orthograd.metrics.geffect`.
         pixels: how the images were standardised.
         target: forget accuracy that ends the run, a fraction.
         stopping: how often to check and when to give up. The first crossing counts.
@@ -139,7 +159,7 @@ def unlearn(
         ValueError: the method changed the model's modules behind the target.
     """
     run = Run(target)
-    trajectory = _Trajectory(model, watched, batch_size)
+    trajectory = _Trajectory(model, watched, risks, batch_size)
     steps, cost, finite = 0, Cost(), True
     unlearned: Weights | None = None
     crossed = False

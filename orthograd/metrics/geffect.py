@@ -24,8 +24,8 @@ def g_effect(before: nn.Module, after: nn.Module, samples: Samples, batch_size: 
         batch_size: samples in a forward and backward pass.
 
     Raises:
-        ValueError: no samples, training mode (batch normalisation would depend on the batch), other parameters, or a
-            gradient or update that is not finite.
+        ValueError: no samples, training mode (batch normalisation would depend on the batch), or other parameters.
+        FloatingPointError: a gradient or the update is not finite.
     """
     if len(samples) == 0:
         raise ValueError("the risk of no samples is not defined: check the sizes of the split")
@@ -48,5 +48,5 @@ def g_effect(before: nn.Module, after: nn.Module, samples: Samples, batch_size: 
                 update = moved[name].double() - parameter.detach().double()
                 effect += float((gradient.double() * update).sum())
     if not abs(effect) < float("inf"):
-        raise ValueError("the G-effect is not finite: the model diverged; leave its run out")
+        raise FloatingPointError("the G-effect is not finite: the model diverged; leave its run out")
     return effect

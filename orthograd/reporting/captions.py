@@ -208,6 +208,20 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     return Caption(data.experiment.title, _setting(data), notes)
 
 
+def g_effect(data: ExperimentData) -> Caption:
+    """Caption of the figure with the G-effect along the runs."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "G-effect ⟨∇R, Δθ⟩ (arXiv:2502.19301, here with the sign of the risk's change): what the update did to "
+        "the mean cross-entropy R, in nats, to first order. Left: on the forget set, where above 0 is "
+        "forgetting; right: on images of the retain subset, where 0 is ideal and above 0 is harm. One marker a "
+        f"measurement and seed ({seeds_text(data.n)}), lines through those of a seed; measured where test "
+        "accuracy is, up to the unlearned model. Methods that end in one step, and runs at published defaults, are "
+        "not shown. The axes are linear around 0 and logarithmic beyond.",
+    )
+
+
 def orthogonality(data: ExperimentData) -> Caption:
     """Caption of the figure of what the projection did."""
     return Caption(

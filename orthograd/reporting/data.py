@@ -56,7 +56,15 @@ RUN_NUMBERS = [
 CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
 TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
-TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES, "rank", "removed_fraction", "condition_number"]
+G_EFFECTS = ["g_effect_forget", "g_effect_retain"]
+TRAJECTORY_NUMBERS = [
+    "seconds",
+    *TRAJECTORY_ACCURACIES,
+    *G_EFFECTS,
+    "rank",
+    "removed_fraction",
+    "condition_number",
+]
 
 REFERENCES = (ORIGINAL, RETRAINED)
 

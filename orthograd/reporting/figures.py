@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
-from orthograd.reporting.data import ExperimentData, ReportError, rows_of
+from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
 
@@ -116,6 +116,7 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
         "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
         "tradeoff": captions.tradeoff(data),
         "trajectories": captions.trajectories(data, without_steps),
+        "g_effect": captions.g_effect(data),
         "orthogonality": captions.orthogonality(data),
     }
 
@@ -397,6 +398,63 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
         return _rendered(drawing, data, "orthogonality")
 
 
+def g_effect(data: ExperimentData) -> RenderedFigure:
+    """What updates did to the risk of the forget set and of retain images, against the step.
+
+    Raises:
+        ReportError: no run has it.
+    """
+    styles = method_styles(data.report_methods)
+    titles = {
+        "g_effect_forget": "Forget set, ⟨∇R(D_u), Δθ⟩ (nats)",
+        "g_effect_retain": "Retain, ⟨∇R(D_r), Δθ⟩ (nats)",
+    }
+    with mpl.style.context(STYLE):
+        models = data.experiment.models
+        drawing, axes = axes_grid(len(models), 2, 2 * len(models), PAGE_WIDTH, 0.9 + 2.4 * len(models))
+        shown: dict[str, MethodStyle] = {}
+        for index, ax in enumerate(axes):
+            model, column = models[index // 2], G_EFFECTS[index % 2]
+            ax.axhline(0, color=_INK, lw=0.6, zorder=1)
+            for method in data.experiment.methods:
+                rows = _unlearning_steps(data, model, method).dropna(subset=[column])
+                for _, path in rows.groupby("seed"):
+                    style = shown[method] = styles[method]
+                    ax.plot(
+                        path["step"],
+                        path[column],
+                        color=style.colour,
+                        ls=style.dashes,
+                        marker=style.marker,
+                        ms=4,
+                        mec="white",
+                        mew=0.4,
+                        lw=0.9,
+                    )
+            ax.set_yscale("symlog", linthresh=1e-3)
+            ax.set_title(titles[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.set(xlabel="Unlearning step")
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            sns.despine(ax=ax)
+        if not shown:
+            raise ReportError(f"{data.experiment.id}: no run has {G_EFFECTS}; run the unlearning steps again")
+        handles = [
+            Line2D(
+                [],
+                [],
+                color=style.colour,
+                ls=style.dashes,
+                marker=style.marker,
+                ms=4,
+                lw=1.4,
+                label=style.label,
+            )
+            for style in shown.values()
+        ]
+        drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        return _rendered(drawing, data, "g_effect")
+
+
 def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]], list[str]]:
     panels = []
     without_steps = []
@@ -424,6 +482,7 @@ FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (
     equal_forgetting,
     tradeoff,
     trajectories,
+    g_effect,
     orthogonality,
 )
 """One function a figure, in the order of ``FIGURE_NAMES``."""

@@ -317,6 +317,7 @@ _FIGURE_TITLES = {
     "equal_forgetting": "Test accuracy at equal forgetting",
     "tradeoff": "Forgetting against test accuracy",
     "trajectories": "Trajectories",
+    "g_effect": "What a step does to the risks",
     "orthogonality": "What the projection removes",
 }
 

@@ -214,7 +214,9 @@ def per_class_table(data: ExperimentData) -> Table:
         ReportError: the runs have no accuracies by class.
     """
     columns = [
-        column for column in data.runs if column.startswith(PER_CLASS) and data.runs[column].notna().any()
+        column
+        for column in map(str, data.runs)
+        if column.startswith(PER_CLASS) and data.runs[column].notna().any()
     ]
     if not columns:
         raise ReportError("runs: no accuracies by class; collect the results again with this version")

@@ -90,6 +90,7 @@ def run(arguments: Namespace) -> None:
             method.params.model_validate(params),
             begin.data,
             watched=begin.sets,
+            risks={},
             pixels=begin.pixels,
             target=begin.target,
             stopping=stopping,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from orthograd import methods
 from orthograd.data.images import load
+from orthograd.data.splits import read_split, retain_subset
 from orthograd.methods.base import DataView
 from orthograd.provenance import code_version
 from orthograd.specs import StoppingRule
@@ -22,6 +23,9 @@ from orthograd.unlearning import unlearn
 
 # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
 MEASURED = ("forget", "validation", "test")
+
+# Images of the retain subset on which the G-effect is measured, at most.
+RETAINED = 500
 
 
 class Spec(StartSpec):
@@ -58,6 +62,10 @@ def run(arguments: Namespace) -> None:
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
         reader = inputs.Reader(dataset, device)
         begin = start(spec, reader, split_file, original, method.reads, MEASURED, seed, other)
+        # Of the training data's retain subset, also where a proxy stands in for it.
+        retained = reader.samples(
+            "retain_measured", retain_subset(read_split(split_file), min(spec.retain_size, RETAINED))
+        )
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
             view = DataView(begin.data, method.reads, seed, begin.pixels)
@@ -68,6 +76,7 @@ def run(arguments: Namespace) -> None:
             params,
             begin.data,
             watched=begin.sets,
+            risks={"forget": begin.sets["forget"], "retain": retained},
             pixels=begin.pixels,
             target=begin.target,
             stopping=spec.stopping,

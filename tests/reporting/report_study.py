@@ -142,7 +142,8 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
 
 def _diagnostics(method, path):
     values = {"rank": 60.0 - path["step"] / 10, "removed_fraction": 0.3, "condition_number": 30.0}
-    return {name: value if method == "orthograd" else np.nan for name, value in values.items()}
+    effects = {"g_effect_forget": 0.01 * path["step"], "g_effect_retain": -1e-4 * path["step"]}
+    return effects | {name: value if method == "orthograd" else np.nan for name, value in values.items()}
 
 
 def rng_of(*key):

@@ -58,6 +58,7 @@ def _run(
         Params(),
         data={"forget": FORGET, "retain": FORGET},
         watched={"forget": FORGET, "test": _samples(9, 10)},
+        risks={"forget": FORGET, "test": _samples(9, 10)},
         pixels=PixelScale((0.0,), (1.0,)),
         target=target,
         stopping=StoppingRule(
@@ -257,3 +258,15 @@ def test_batches_pass_through_all_samples_and_have_one_size() -> None:
     assert not torch.equal(passes[0][0], passes[1][0])
     with pytest.raises(ValueError, match="a batch of 11 from 10 samples"):
         next(samples.batches(11, torch.Generator()))
+
+
+def test_the_trajectory_tells_the_g_effect_of_the_steps() -> None:
+    run, _ = _run(target=0.0, every=1, max_steps=3, record_every=2)
+    assert "g_effect_forget" not in run.trajectory[0]
+    for row in (run.trajectory[2], run.trajectory[3]):
+        before = row["step"] - 0.5  # the threshold one step ago
+        for name, samples in (("forget", FORGET), ("test", _samples(9, 10))):
+            # The loss of a sample x is softplus(t − x), of slope sigmoid(t − x); a step raises t by 1.
+            expected = torch.sigmoid(before - samples.images).mean().item()
+            assert row[f"g_effect_{name}"] == pytest.approx(expected, rel=1e-5, abs=1e-7)  # float32: p − 1
+    assert "g_effect_forget" not in run.trajectory[1]
