@@ -22,7 +22,7 @@ from orthograd.reads import digest
 Status = Literal["passed", "failed", "not checked"]
 Record = Mapping[str, Any]
 
-# Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect of the figures.
+# Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect.
 MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
 REFERENCES = ("original", "retrained")
 SHOWN = 3
