@@ -19,7 +19,7 @@ from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
 from orthograd.reporting.experiment import Experiment, Sweep
 from orthograd.search import Tuning, corners
-from orthograd.specs import Name, Positive, Stopping, Strict, Training
+from orthograd.specs import Name, Positive, Relearning, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -77,6 +77,7 @@ class Profile(Strict):
         description="names with what to forget: kind random with a fraction, or kind class with a label",
     )
     stopping: Stopping
+    relearning: Relearning
     methods: dict[Name, dict[Name, dict[str, Any]]] = Field(
         min_length=1,
         description="for each scenario, method names with their parameters, or a file that holds them",
@@ -365,6 +366,11 @@ class Profile(Strict):
                 problems.append(
                     f"experiments.{key}.retain_size: {experiment.retain_size} is larger than the proxy's {proxy.size} "
                     f"images. Mend: lower it, or raise proxies.{experiment.proxy}.size"
+                )
+            if self.relearning.batch_size > forget:
+                problems.append(
+                    f"relearning.batch_size: {self.relearning.batch_size} is more than the {forget} images to forget "
+                    f"(experiment {key}). Mend: lower it to at most {forget}"
                 )
             available = {"forget": forget, "retain": experiment.retain_size}
             settings: list[tuple[str, str, Mapping[str, Any]]] = [

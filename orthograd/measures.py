@@ -40,6 +40,8 @@ SUCCESS = {
 CLOSENESS = tuple(
     f"{metric}_{name}" for name in COMPARED for metric in ("kl", "js", "agreement", "activation_distance")
 )
+# What is measured on the model itself, where the others follow from its scores.
+PROBES = ("relearning_steps", "weight_distance_original", "weight_distance_retrained")
 # Before the name of a class, in the columns with its test accuracy.
 PER_CLASS = "accuracy_test_class_"
 MEMBERSHIP = (*SUCCESS.values(), "mia_low_loss_auc", "mia_svc_non_member_share")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,23 +10,7 @@ from torch.nn import functional as F
 
 from orthograd.data.samples import Samples
 from orthograd.evaluation import accuracy
-
-
-@dataclass(frozen=True)
-class Relearning:
-    """How to fine-tune: plain SGD on the cross-entropy, the same for every model that is compared.
-
-    Attributes:
-        learning_rate: > 0.
-        batch_size: samples in a step, ≤ the forget set's size.
-        max_steps: when to give up.
-        level: forget accuracy that counts as relearned, a fraction.
-    """
-
-    learning_rate: float
-    batch_size: int
-    max_steps: int
-    level: float
+from orthograd.specs import Relearning
 
 
 def relearning_steps(
@@ -48,13 +31,11 @@ def relearning_steps(
         0 where the accuracy is there already; None where it is not after `max_steps`.
 
     Raises:
-        ValueError: fewer samples than a batch, a level that is no fraction, or training mode.
+        ValueError: fewer samples than a batch, or training mode.
         FloatingPointError: the loss is not finite.
     """
-    if not 0 <= params.level <= 1:
-        raise ValueError(f"level = {params.level} is not a fraction in [0, 1]: divide percent by 100")
     pupil = copy.deepcopy(model).requires_grad_()
-    optimizer = torch.optim.SGD(pupil.parameters(), lr=params.learning_rate)
+    weights = list(pupil.parameters())
     batches = forget.batches(params.batch_size, generator)
     for step in range(params.max_steps + 1):
         # Samples are judged in the batches they are learned in: one pass costs what an epoch's forward passes do.
@@ -62,12 +43,12 @@ def relearning_steps(
             return step
         if step < params.max_steps:
             images, labels = next(batches)
-            optimizer.zero_grad()
             loss = F.cross_entropy(pupil(images), labels)
             if not loss.isfinite():
                 raise FloatingPointError(
                     f"the loss is {loss.item()} in step {step + 1} of relearning: lower its learning_rate"
                 )
-            loss.backward()
-            optimizer.step()
+            with torch.no_grad():
+                for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+                    weight.sub_(gradient, alpha=params.learning_rate)
     return None

@@ -139,7 +139,10 @@ def closeness(data: ExperimentData) -> Caption:
         "of the outputs from those of a retrained model, in nats; agreement: equal predictions, in "
         "percent; distance of outputs: mean L2 distance of the softmax outputs. Each is the mean over the "
         "retrained references of the seed; the row Retrained is what they are to each other, the level "
-        f"beyond which no method can be told from them. {_spread(data)} {_claims(data, None)}",
+        "beyond which no method can be told from them. Weights: L2 distance, relative to the other's norm; models "
+        "that were initialised apart are far apart, whatever they compute. Relearning: steps of plain SGD until the "
+        "forget set is learnt again, settings in the config; – where a seed's model has not learnt it at their end. "
+        f"{_spread(data)} {_claims(data, None)}",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 import pandas as pd
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS
+from orthograd.measures import CLOSENESS, MEMBERSHIP, PROBES, SUCCESS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
 
@@ -51,6 +51,7 @@ RUN_NUMBERS = [
     "tow",
     "average_gap",
     *CLOSENESS,
+    *PROBES,
     *MEMBERSHIP,
 ]
 CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]

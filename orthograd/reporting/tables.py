@@ -190,6 +190,9 @@ def closeness_table(data: ExperimentData) -> Table:
             )
             for name in ("forget", "test")
         ),
+        Metric("weight_distance_retrained", "Weights, to retrained", 1, 2),
+        Metric("weight_distance_original", "Weights, to original", 1, 2),
+        Metric("relearning_steps", "Relearning steps", 1, 1),
     ]
     rows: list[tuple[Cell, ...]] = []
     raw: list[dict[str, object]] = []

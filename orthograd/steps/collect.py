@@ -63,6 +63,7 @@ def run(arguments: Namespace) -> None:
         _accuracies(record, records)
         | {"test_at_target": _at_target(record, way)}
         | _measures(record, own, records, outputs)
+        | record["probes"]
         | per_class(own, registry().dataset(record["run"]["dataset"]).classes)
         for record, way, own in zip(records, ways, outputs, strict=True)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, PER_CLASS, SUCCESS
+from orthograd.measures import CLOSENESS, MEMBERSHIP, PER_CLASS, PROBES, SUCCESS
 from orthograd.reporting.experiment import Experiment
 
 METHODS = ["orthograd", "ft", "neggrad", "neggrad_plus"]
@@ -104,7 +104,9 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 )
                 row["aus"] = (1 - original["accuracy_test"] + accuracy["accuracy_test"]) / 1.1
                 # Nothing here follows from the accuracies: any numbers will do, the same for each run again.
-                row |= {name: rng_of(method, seed, replicate, name) for name in (*CLOSENESS, *MEMBERSHIP)}
+                row |= {
+                    name: rng_of(method, seed, replicate, name) for name in (*CLOSENESS, *MEMBERSHIP, *PROBES)
+                }
                 unlearned = accuracy["accuracy_forget"]
                 test, before = accuracy["accuracy_test"], original["accuracy_test"]
                 second = unlearned if kind == "class" else abs(before - unlearned)

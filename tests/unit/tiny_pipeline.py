@@ -146,6 +146,7 @@ def run_evaluation(place: Place, method: str) -> None:
         "scenario_kind": "random",
         "retain_size": None if reference else RETAIN,
         "proxy": None,
+        "relearning": {"learning_rate": 0.01, "batch_size": 4, "max_steps": 3, "level": 1.0},
         "evaluation_batch": 64,
     }
     evaluate.run(
@@ -155,6 +156,8 @@ def run_evaluation(place: Place, method: str) -> None:
             data=place.data,
             split=[place.split(seed) for seed in SEEDS],
             model=place.runs(method, "model.safetensors"),
+            original=place.runs("original", "model.safetensors"),
+            retrained=place.runs("retrained", "model.safetensors"),
             record=place.runs(method, "training.json" if reference else "unlearning.json"),
             scores=place.runs(method, "scores.npz"),
             metrics=place.runs(method, "metrics.json"),

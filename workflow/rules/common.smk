@@ -261,7 +261,12 @@ def evaluation_spec(wildcards):
             else None
         ),
     }
-    return as_json(**run, evaluation_batch=PROFILE.evaluation_batch, **runtime_spec())
+    return as_json(
+        **run,
+        evaluation_batch=PROFILE.evaluation_batch,
+        relearning=dumped(PROFILE.relearning),
+        **runtime_spec(),
+    )
 
 
 def method_code(wildcards):

@@ -3,6 +3,8 @@ rule evaluate_original:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_seed(f"{ORIGINAL}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_seed(f"{ORIGINAL}/training.json"),
     output:
         scores=each_seed(f"{ORIGINAL_IN_SCENARIO}/scores.npz"),
@@ -24,7 +26,8 @@ rule evaluate_original:
         name="original",
     shell:
         "python -m orthograd evaluate --name {params.name} --spec {params.spec:q} --data {input.dataset} "
-        "--split {input.splits} --model {input.models} --record {input.records} --scores {output.scores} "
+        "--split {input.splits} --model {input.models} --original {input.originals} "
+        "--retrained {input.retrained} --record {input.records} --scores {output.scores} "
         "--metrics {output.metrics} > {log} 2>&1"
 
 
@@ -33,6 +36,8 @@ use rule evaluate_original as evaluate_retrained with:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_reference(f"{RETRAINED}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_reference(f"{RETRAINED}/training.json"),
     output:
         scores=each_reference(f"{RETRAINED}/scores.npz"),
@@ -52,6 +57,8 @@ use rule evaluate_original as evaluate_unlearned with:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_seed(f"{UNLEARNED}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_seed(f"{UNLEARNED}/unlearning.json"),
     output:
         scores=each_seed(f"{UNLEARNED}/scores.npz"),
