@@ -612,15 +612,16 @@ def gramian_solution(
     # where no solve can repair it.
     precise = _row_eps(source.eps)
     system = System(found, settings, precise)
+    norms = system.solver.norms + settings.noise_floor
     refinements, cosine, per_layer = 0, None, None
     if precise * system.solver.spectrum.condition_number**2 > REFINE_ABOVE:
-        products, _ = _measure(source, system, forget)
+        products, _ = _measure(source, system, forget, norms)
         system.coefficients = system.coefficients + system.solver.solve(products)
         refinements = 1
     if settings.full_diagnostics:
-        products, per_layer = _measure(source, system, forget)
+        products, per_layer = _measure(source, system, forget, norms)
         cosine = _largest_cosine(system, products)
-    weights, norms = system.weights(), system.solver.norms + settings.noise_floor
+    weights = system.weights()
     if float(weights.max() - weights.min()) <= NEARLY_EQUAL * float(weights.abs().max()):
         source.weighted(random_weights(source.samples), norms, last=False)
     gradients = source.weighted(weights, norms, last=True)
@@ -645,17 +646,22 @@ def gramian_solution(
     )
 
 
-def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[Tensor, dict[str, float]]:
-    """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor."""
-    removed = source.weighted(system.coefficients, system.solver.norms, last=False)
+def _measure(
+    source: RetainSource, system: System, forget: Gradients, norms: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor.
+
+    `norms` are those of the rows, with the noise floor: a row that underflows has no relative accuracy.
+    """
+    removed = source.weighted(system.coefficients, norms, last=False)
     per_layer = {
         name: float(part.norm() / forget[name].norm()) if forget[name].any() else 0.0
         for name, part in removed.items()
     }
     products = source.products({name: forget[name] - part for name, part in removed.items()})
     # Both terms of g_u⊥ are rounded: where the rows are nearly dependent, c is large, and its sum more so than g_u.
-    lengths = math.sqrt(float(system.forget_square)) + float(system.coefficients.abs() @ system.solver.norms)
-    bound = math.sqrt(source.eps) * system.solver.norms * lengths
+    lengths = math.sqrt(float(system.forget_square)) + float(system.coefficients.abs() @ norms)
+    bound = math.sqrt(source.eps) * norms * lengths
     if not ((products - system.residual()).abs() <= bound).all():
         raise RuntimeError(
             "The products of g_u⊥ with the retain gradients belong neither to the Gramian nor to rounding: "

@@ -286,6 +286,20 @@ def test_what_a_deep_backward_pass_rounds_is_no_failure_where_the_rows_are_nearl
     assert (got + expected).norm() <= bound * wanted.norm()
 
 
+@pytest.mark.parametrize("scale", [1e-40, 1e-44])
+def test_a_retain_gradient_that_underflows_is_no_failure(scale):
+    """A sample that the model is certain of has a loss and a gradient near the smallest number there is."""
+    model = nn.Linear(20, 8, bias=False)
+    forget, retain = torch.randn(1, 20), torch.randn(5, 20)
+    scales = torch.tensor([1.0, 1.0, scale, 1.0, 1.0])
+    options = {"alpha": 0.0, "full_diagnostics": True}
+    got, diagnostics = run(model, sum_loss, (forget,), (retain,), scale=scales, **options)
+    assert diagnostics.dropped_rows == 1
+    others = (retain[scales == 1],)
+    expected, _ = run(model.double(), sum_loss, (forget.double(),), (others[0].double(),), **options)
+    assert_same(got, expected, 1e-5)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_float32_against_float64(scale):
     model = spread(
