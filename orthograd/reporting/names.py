@@ -12,5 +12,5 @@ NOTEBOOKS = {
 # The audit page, its tables, and the experiment that switches on the deviations of the public code copy one by one.
 AUDIT = "audit"
 AUDIT_PAGE = f"{AUDIT}.html"
-AUDIT_TABLE_NAMES = ("checks", "claims", "ledger", "substitutes")
+AUDIT_TABLE_NAMES = ("checks", "claims", "ledger", "substitutes", "first_step")
 DEVIATIONS = "T-DEV"

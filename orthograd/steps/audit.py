@@ -36,6 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--published", type=Path, nargs="+", required=True, help="YAML files of the paper's numbers"
     )
+    parser.add_argument("--deviations", type=Path, required=True, help="CSV: first steps with each deviation")
     parser.add_argument("--summary", type=Path, required=True, help="JSON file to write: the headline")
     parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
 
@@ -76,6 +77,7 @@ def run(arguments: Namespace) -> None:
             {run[made]["commit"] for run in evidence.runs for made in ("made_with", "evaluated_with")}
         ),
         data_files=data_files(arguments.raw),
+        first_steps=pd.read_csv(arguments.deviations),
     )
     for table in audit_tables(context):
         write_table(table, arguments.page.parent)

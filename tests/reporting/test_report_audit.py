@@ -32,6 +32,14 @@ CHECKS = (
     Check("tuning data", "no test image", "not checked", "no file", ()),
 )
 
+FIRST_STEPS = pd.DataFrame(
+    [
+        {"deviation": "kl", "beside": "none", "seed": seed, "rank": 4.0 + seed, "removed_fraction": 0.5}
+        | {"max_cosine": 0.25, "update_cosine": 0.1 * seed, "update_ratio": 2.0}
+        for seed in (0, 1, 2)
+    ]
+)
+
 
 def _context(data, checks=CHECKS, ids=("T-IMG-R", "T-IMG-C")):
     experiments = [
@@ -50,6 +58,7 @@ def _context(data, checks=CHECKS, ids=("T-IMG-R", "T-IMG-C")):
         machines={"processor": ["A & Co", "B"], "torch": ["2.11"]},
         commits=["c0ffee"],
         data_files=[DataFile("images", "http: somewhere", "ab" * 32)],
+        first_steps=FIRST_STEPS,
     )
 
 
@@ -71,6 +80,20 @@ def test_a_failed_check_is_loud(report_data, tmp_path):
     calm = _render(_context(report_data, CHECKS[:1]), tmp_path)
     assert 'role="alert"' not in calm
     assert "<strong>failed" not in calm
+
+
+def test_first_steps_are_means_over_the_seeds(report_data):
+    table = audit_tables(_context(report_data))[-1]
+    row = table.frame.iloc[0]
+    assert row["n"] == 3
+    assert row["update_cosine_mean"] == pytest.approx(0.1, rel=1e-12)
+    # t(0.975, 2 degrees of freedom) = 4.302653; the standard deviation of 0, 0.1, 0.2 is 0.1.
+    assert row["update_cosine_half_width"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-6)
+    assert [cell.text for cell in table.rows[0]][:3] == [
+        "KL to the original as retain loss",
+        "no deviation",
+        "5.0 ± 2.5",
+    ]
 
 
 def test_the_headline_counts(report_data):

@@ -274,8 +274,51 @@ SEARCH_READ = [
 ]
 
 
+rule deviations:
+    input:
+        dataset=audited(f"{DATA}/dataset.safetensors", SEEDS[0]),
+        splits=audited(SPLIT),
+        originals=audited(f"{ORIGINAL}/model.safetensors"),
+    output:
+        f"{RESULTS}/deviations.csv",
+    log:
+        f"{RESULTS}/logs/deviations.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/deviations.tsv"
+    conda:
+        ENVIRONMENT
+    threads: PROFILE.threads
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=GPU,
+    params:
+        code=code_version(
+            "orthograd.steps.deviations",
+            *(
+                methods.module(name)
+                for name in ("orthograd_copy", "orthograd_mean", ORTHOGRAD)
+            ),
+        ),
+        spec=lambda wildcards: as_json(
+            model=AUDITED.models[0],
+            retain_size=AUDITED.retain_size,
+            # Nothing is stopped here.
+            target=0.0,
+            proxy=None,
+            params=PROFILE.methods[AUDITED.scenario][ORTHOGRAD],
+            evaluation_batch=PROFILE.evaluation_batch,
+            **runtime_spec(),
+        ),
+        seeds=SEEDS,
+    shell:
+        "python -m orthograd deviations --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
+        "--split {input.splits} --original {input.originals} --out {output} > {log} 2>&1"
+
+
 rule audit:
     input:
+        deviations=rules.deviations.output,
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
         trajectories=f"{REPORT}/trajectories.csv",
@@ -332,7 +375,7 @@ rule audit:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
         "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
-        "--summary {output.summary} --page {output.page} > {log} 2>&1"
+        "--deviations {input.deviations} --summary {output.summary} --page {output.page} > {log} 2>&1"
 
 
 rule notebook_geometry:
