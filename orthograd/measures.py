@@ -21,7 +21,7 @@ from orthograd.metrics.divergence import js_divergence, kl_divergence
 from orthograd.metrics.outputs import Outputs
 from orthograd.metrics.per_class import per_class_accuracy
 from orthograd.randomness import stream
-from orthograd.scores import Scores
+from orthograd.scores import Scores, finite
 
 ScenarioKind = Literal["random", "class"]
 
@@ -40,8 +40,6 @@ SUCCESS = {
 CLOSENESS = tuple(
     f"{metric}_{name}" for name in COMPARED for metric in ("kl", "js", "agreement", "activation_distance")
 )
-# What is measured on the model itself, where the others follow from its scores.
-PROBES = ("relearning_steps", "weight_distance_original", "weight_distance_retrained")
 # Before the name of a class, in the columns with its test accuracy.
 PER_CLASS = "accuracy_test_class_"
 MEMBERSHIP = (*SUCCESS.values(), "mia_low_loss_auc", "mia_svc_non_member_share")
@@ -58,11 +56,6 @@ def per_class(scores: Scores, classes: Sequence[str]) -> dict[str, float]:
         return {}
     found = per_class_accuracy(Outputs(*scores["test"]))
     return {f"{PER_CLASS}{classes[label]}": value for label, value in found.items()}
-
-
-def finite(scores: Scores) -> bool:
-    """Whether every logit is a number: a diverged model has no divergence and no attack."""
-    return all(bool(np.isfinite(logits).all()) for logits, _ in scores.values())
 
 
 def closeness(scores: Scores, references: Sequence[Scores]) -> dict[str, float]:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 # Logits float32 (n, classes) and labels int64 (n,) of each set of a split, by its name, in the split's order.
 Scores = dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]
 
+# What is measured beside them on the model itself, into metrics.json.
+PROBES = ("relearning_steps", "weight_distance_original", "weight_distance_retrained")
+
 
 def write_scores(path: Path, scores: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
     """Write logits and labels as a compressed NumPy archive; the same scores give the same bytes."""
@@ -29,6 +32,11 @@ def read_scores(path: Path) -> Scores:
     with np.load(path, allow_pickle=False) as arrays:
         names = [key.removesuffix(".logits") for key in arrays if key.endswith(".logits")]
         return {name: (arrays[f"{name}.logits"], arrays[f"{name}.labels"]) for name in names}
+
+
+def finite(scores: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> bool:
+    """Whether every logit is a number: a diverged model has no divergence and no attack."""
+    return all(bool(np.isfinite(logits).all()) for logits, _ in scores.values())
 
 
 def accuracy(logits: NDArray[Any], labels: NDArray[Any]) -> float:

@@ -11,9 +11,10 @@ from typing import Self
 
 import pandas as pd
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, PROBES, SUCCESS
+from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
+from orthograd.scores import PROBES
 
 KEYS = [
     "dataset",

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from orthograd.data.registry import registry
-from orthograd.measures import CLOSENESS, MEMBERSHIP, attacks, closeness, controls, finite, per_class
+from orthograd.measures import CLOSENESS, MEMBERSHIP, attacks, closeness, controls, per_class
 from orthograd.metrics.aus import adaptive_unlearning_score
 from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.metrics.retraining import GAP_SETS, average_gap, mean_gap, signed_differences
 from orthograd.metrics.tow import tug_of_war
 from orthograd.metrics.uis import unlearning_impact_score
 from orthograd.records import read_json, write_json
-from orthograd.scores import Scores, read_scores
+from orthograd.scores import Scores, finite, read_scores
 
 # What identifies a run. The references that it is compared with share the first four.
 KEYS = (

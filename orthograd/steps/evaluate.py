@@ -17,12 +17,11 @@ from orthograd.data.images import load
 from orthograd.data.samples import Samples
 from orthograd.data.splits import read_split
 from orthograd.evaluation import logits
-from orthograd.measures import PROBES, finite
 from orthograd.metrics.distance import weight_distance
 from orthograd.metrics.relearning import relearning_steps
 from orthograd.provenance import code_version, commit
 from orthograd.records import read_json, write_json
-from orthograd.scores import Scores, accuracy, write_scores
+from orthograd.scores import PROBES, Scores, accuracy, finite, write_scores
 from orthograd.specs import Relearning
 from orthograd.steps import inputs
 

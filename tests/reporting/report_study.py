@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, PER_CLASS, PROBES, SUCCESS
+from orthograd.measures import CLOSENESS, MEMBERSHIP, PER_CLASS, SUCCESS
 from orthograd.reporting.experiment import Experiment
+from orthograd.scores import PROBES
 
 METHODS = ["orthograd", "ft", "neggrad", "neggrad_plus"]
 STEPS = np.arange(0, 205, 5)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS, attacks, closeness, controls, finite
-from orthograd.scores import Scores, accuracy, read_scores, write_scores
+from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS, attacks, closeness, controls
+from orthograd.scores import Scores, accuracy, finite, read_scores, write_scores
 
 CLASSES = 4
 SIZES = {"forget": 200, "retain": 600, "validation": 400, "test": 800}
