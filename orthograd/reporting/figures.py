@@ -22,6 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
+from orthograd.reporting.choices import LEADS, forms, leads
 from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
@@ -114,6 +115,7 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
     _, without_steps = _panels_of(data)
     return {
         "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
+        "choices": captions.choices(data),
         "tradeoff": captions.tradeoff(data),
         "trajectories": captions.trajectories(data, without_steps),
         "g_effect": captions.g_effect(data),
@@ -166,6 +168,50 @@ def equal_forgetting(data: ExperimentData) -> RenderedFigure:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
         return _rendered(figure, data, "equal_forgetting")
+
+
+def choices(data: ExperimentData) -> RenderedFigure:
+    """The lead of every form of OrthoGrad over the best baseline: a panel a quantity, one marker a seed."""
+    styles = method_styles(data.report_methods)
+    models, rows = data.experiment.models, forms(data)
+    with mpl.style.context(STYLE):
+        height = 0.85 + (0.6 + 0.26 * len(rows)) * len(models)
+        figure, axes = axes_grid(len(models), 2, 2 * len(models), PAGE_WIDTH, height)
+        for index, ax in enumerate(axes):
+            model, column = models[index // 2], list(LEADS)[index % 2]
+            ax.axvline(0, color=_INK, lw=0.8, zorder=1)
+            found = leads(data, model, column)
+            for lead in found:
+                style, place = styles[lead.method], rows.index(lead.method)
+                ax.plot(
+                    lead.values,
+                    [place] * len(lead.values),
+                    marker=style.marker,
+                    ms=5.5,
+                    ls="",
+                    color=style.colour,
+                    mec="white",
+                    mew=0.6,
+                    zorder=4,
+                    clip_on=False,
+                )
+                ax.plot(lead.values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
+            if not found:
+                ax.text(
+                    0.5, 0.5, "no baseline to compare with", ha="center", transform=ax.transAxes, fontsize=7
+                )
+            ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
+            ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if index % 2 == 0 else [])
+            title, _ = LEADS[column]
+            ax.set_title(title + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            sns.despine(ax=ax)
+        handles = [
+            Line2D([], [], color=_INK, lw=0.8, label="Best baseline of the seed"),
+            Line2D([], [], marker="|", ms=10, mew=1.6, ls="", color=_INK, label="Mean over seeds"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        return _rendered(figure, data, "choices")
 
 
 def _not_comparable(data: ExperimentData) -> list[str]:
@@ -480,6 +526,7 @@ def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]
 
 FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (
     equal_forgetting,
+    choices,
     tradeoff,
     trajectories,
     g_effect,

@@ -1,7 +1,7 @@
 """What a report shows of each experiment; the names are parts of file names."""
 
 TABLE_NAMES = ("accuracy", "membership", "closeness", "per_class", "paired", "cost")
-FIGURE_NAMES = ("equal_forgetting", "tradeoff", "trajectories", "g_effect", "orthogonality")
+FIGURE_NAMES = ("equal_forgetting", "choices", "tradeoff", "trajectories", "g_effect", "orthogonality")
 
 # Notebooks that the DAG runs, with their titles.
 NOTEBOOKS = {

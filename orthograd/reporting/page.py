@@ -315,6 +315,7 @@ _TABLE_TITLES = {
 }
 _FIGURE_TITLES = {
     "equal_forgetting": "Test accuracy at equal forgetting",
+    "choices": "Forms of OrthoGrad beside the best baseline",
     "tradeoff": "Forgetting against test accuracy",
     "trajectories": "Trajectories",
     "g_effect": "What a step does to the risks",
