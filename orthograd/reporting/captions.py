@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orthograd.reporting.choices import leads, turned
+from orthograd.reporting.choices import leads, obstacle, turned
 from orthograd.reporting.data import ExperimentData
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import significance_text
@@ -194,7 +194,7 @@ def choices(data: ExperimentData) -> Caption:
         for column, words in (("test_at_target", "At equal forgetting"), ("gap", "By gap")):
             found = leads(data, model, column)
             if not found:
-                sentences.append(f"{words}{of_model} no baseline can be compared.")
+                sentences.append(f"{words}{of_model} {obstacle(data, model, column)}.")
             elif found[0].method != ORTHOGRAD:
                 sentences.append(f"{words}{of_model} OrthoGrad itself cannot be compared.")
             elif turned(found):
