@@ -466,7 +466,16 @@ def _unpack_wheel(source: WheelSource, scratch: Path, limits: Limits) -> Path:
     scratch = scratch.resolve()
     wanted = scratch / "wheel.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
-    options = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--target", "wheel", "-r", wanted.name]
+    options = [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--target",
+        "wheel",
+        "-r",
+        wanted.name,
+    ]
     logger.info("fetching the wheel %s %s", source.package, source.version)
     failed, errors = _command([sys.executable, "-m", *found[0], *options], scratch, limits.package)
     if failed:

@@ -1,6 +1,7 @@
 """Turn a Whisper model in CTranslate2's format into one of Hugging Face transformers.
 
-CTranslate2 holds the projections of self-attention in one matrix (queries, keys, values) and those of cross-attention in
+CTranslate2 holds the projections of self-attention in one matrix (queries, keys, values) and those of
+cross-attention in
 two (queries; keys and values). Whisper's keys have no bias, so that its part of the joint bias is zero.
 """
 
@@ -101,10 +102,15 @@ def convert_weights(source: ModelFile) -> tuple[dict[str, torch.Tensor], dict[st
     sizes: dict[str, int] = {}
     for part in ("encoder", "decoder"):
         sizes[f"{part}_attention_heads"] = int(conversion.take(f"{part}/num_heads"))
-        layers = len({name.split("/")[1] for name in conversion.left if name.startswith(f"{part}/layer_")} - {"layer_norm"})
+        layers = len(
+            {name.split("/")[1] for name in conversion.left if name.startswith(f"{part}/layer_")}
+            - {"layer_norm"}
+        )
         sizes[f"{part}_layers"] = layers
         for number in range(layers):
-            conversion.layer(f"{part}/layer_{number}", f"model.{part}.layers.{number}", cross=part == "decoder")
+            conversion.layer(
+                f"{part}/layer_{number}", f"model.{part}.layers.{number}", cross=part == "decoder"
+            )
         conversion.norm(part, f"model.{part}.layer_norm")
         conversion.copy(f"{part}/position_encodings/encodings", f"model.{part}.embed_positions.weight")
         sizes[f"{part}_ffn_dim"] = len(conversion.state[f"model.{part}.layers.0.fc1.weight"])

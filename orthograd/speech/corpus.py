@@ -40,7 +40,8 @@ class Corpus:
     """The usable utterances of some subsets.
 
     Attributes:
-        utterances: one row each, ordered by (subset, speaker, chapter, id): `id`, `subset`, `speaker`, `chapter` (text),
+        utterances: one row each, ordered by (subset, speaker, chapter, id): `id`, `subset`, `speaker`, `chapter`
+        (text),
             `path` (text, relative to the root), `transcript` as it stands in the file, `seconds` (float), `rate` (Hz).
         speakers: the speakers of these utterances, as SPEAKERS.TXT has them: `speaker`, `sex`, `subset`, `minutes`
             (float), `name`.
@@ -157,7 +158,9 @@ def write_audio(path: Path, samples: np.ndarray) -> None:
 def _subsets(root: Path) -> str:
     if not root.is_dir():
         raise CorpusError(f"the corpus {root} does not exist: correct the path")
-    return ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none (it has no folders)"
+    return (
+        ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "none (it has no folders)"
+    )
 
 
 def _read_chapter(

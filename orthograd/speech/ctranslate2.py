@@ -68,7 +68,9 @@ def read_model_file(path: Path) -> ModelFile:
     """
     reader = _Reader(path.read_bytes(), str(path))
     if (found := reader.number("I")) != FORMAT:
-        raise ValueError(f"{path} has format {found}, but only format {FORMAT} of CTranslate2's files is known here")
+        raise ValueError(
+            f"{path} has format {found}, but only format {FORMAT} of CTranslate2's files is known here"
+        )
     specification, revision = reader.text(), reader.number("I")
     variables: dict[str, np.ndarray] = {}
     for _ in range(reader.number("I")):
@@ -76,10 +78,14 @@ def read_model_file(path: Path) -> ModelFile:
         shape = tuple(reader.number("I") for _ in range(reader.number("B")))
         code, size = reader.number("B"), reader.number("I")
         if code not in _DTYPES:
-            raise ValueError(f"{path}: variable {name!r} has the unknown data type {code}; known: {sorted(_DTYPES)}")
+            raise ValueError(
+                f"{path}: variable {name!r} has the unknown data type {code}; known: {sorted(_DTYPES)}"
+            )
         dtype = _DTYPES[code]
         if size != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{path}: variable {name!r} has {size} bytes for {shape} values of {dtype.itemsize} bytes")
+            raise ValueError(
+                f"{path}: variable {name!r} has {size} bytes for {shape} values of {dtype.itemsize} bytes"
+            )
         if name in variables:
             raise ValueError(f"{path} has the variable {name!r} twice")
         variables[name] = np.frombuffer(reader.take(size), dtype).reshape(shape)

@@ -1,8 +1,11 @@
 """The loss of each utterance, for training and for unlearning: no utterance's loss depends on the others of its batch.
 
-A batch is a dict of tensors with the utterances in the leading dimension, as `orthograd.OrthoGrad.backward_from` takes it:
-``encoded`` (n, positions, width), the cached output of a frozen encoder, or ``features`` (n, mels, 3000), for an encoder that
-is trained; ``inputs`` (n, length), int64, what the decoder reads; ``labels`` (n, length), int64, what it should say next, `IGNORED`
+A batch is a dict of tensors with the utterances in the leading dimension, as `orthograd.OrthoGrad.backward_from`
+takes it:
+``encoded`` (n, positions, width), the cached output of a frozen encoder, or ``features`` (n, mels, 3000), for an
+encoder that
+is trained; ``inputs`` (n, length), int64, what the decoder reads; ``labels`` (n, length), int64, what it should
+say next, `IGNORED`
 where nothing counts.
 """
 

@@ -1,6 +1,7 @@
 """Errors of transcripts: word and character error rates, taken apart.
 
-Both sides go through Whisper's English normalisation (Radford et al. 2022, appendix C: case, punctuation, contractions, spelling,
+Both sides go through Whisper's English normalisation (Radford et al. 2022, appendix C: case, punctuation,
+contractions, spelling,
 numbers). A rate is of the corpus: errors of all utterances over the words of all references, so it can exceed 1.
 """
 
@@ -25,7 +26,12 @@ FLAGS = ["hallucinated", "repetitive"]
 
 @cache
 def _normalizer() -> EnglishTextNormalizer:
-    from whisper_normalizer.english import EnglishTextNormalizer
+    import warnings
+
+    # Compiling it warns of an escape sequence in a docstring.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid escape sequence")
+        from whisper_normalizer.english import EnglishTextNormalizer
 
     return EnglishTextNormalizer()
 
@@ -43,9 +49,12 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> pd.DataFrame:
         hypotheses: what was transcribed, in the same order; may be empty texts.
 
     Returns:
-        One row each, with the counts `words` (of the reference), `substitutions`, `deletions`, `insertions`, `characters`
-        (of the reference, blanks included), `character_errors`; and the truth values `hallucinated` (the words that were not
-        said, substituted or inserted, are at least as many as the words that were said) and `repetitive` (a phrase of 1 to
+        One row each, with the counts `words` (of the reference), `substitutions`, `deletions`, `insertions`,
+        `characters`
+        (of the reference, blanks included), `character_errors`; and the truth values `hallucinated` (the words
+        that were not
+        said, substituted or inserted, are at least as many as the words that were said) and `repetitive` (a phrase
+        of 1 to
         8 words stands three times or more in a row, and more often than anywhere in the reference).
 
     Raises:
@@ -81,7 +90,8 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> pd.DataFrame:
 
 
 def rates(scores: pd.DataFrame) -> dict[str, float]:
-    """The rates of a corpus, as fractions: of words `wer` and its parts `substitutions`, `deletions` and `insertions`; of characters
+    """The rates of a corpus, as fractions: of words `wer` and its parts `substitutions`, `deletions` and
+    `insertions`; of characters
     `cer`; of utterances `hallucinated` and `repetitive`.
 
     Args:
@@ -93,7 +103,9 @@ def rates(scores: pd.DataFrame) -> dict[str, float]:
     if scores.empty:
         raise ValueError("no transcripts: a rate needs at least one")
     total = scores[COUNTS].sum()
-    parts = {name: float(total[name] / total["words"]) for name in ("substitutions", "deletions", "insertions")}
+    parts = {
+        name: float(total[name] / total["words"]) for name in ("substitutions", "deletions", "insertions")
+    }
     errors = total["substitutions"] + total["deletions"] + total["insertions"]
     return {
         "wer": float(errors / total["words"]),

@@ -1,6 +1,7 @@
 """Synthetic speech: a corpus in LibriSpeech's layout, spoken by the voices of flite and espeak-ng.
 
-Each voice is a speaker. All sentences of the corpus are distinct, so that no sentence is in two splits or spoken twice. The
+Each voice is a speaker. All sentences of the corpus are distinct, so that no sentence is in two splits or spoken
+twice. The
 same settings and the same versions of the synthesisers give the same bytes.
 """
 
@@ -54,7 +55,18 @@ class Voice:
         """The command that reads a sentence from its input (espeak-ng) or from its last argument (flite)."""
         if self.program == "flite":
             return ["flite", "-voice", self.voice, "-o", str(output), "-t"]
-        return ["espeak-ng", "-v", self.voice, "-p", str(self.pitch), "-s", str(self.speed), "-w", str(output), "--"]
+        return [
+            "espeak-ng",
+            "-v",
+            self.voice,
+            "-p",
+            str(self.pitch),
+            "-s",
+            str(self.speed),
+            "-w",
+            str(output),
+            "--",
+        ]
 
 
 # Chosen by ear of the recogniser: of 26 voices tried, these are distinct and Whisper-Tiny.en understands most of each.
@@ -115,7 +127,9 @@ def find_programs(folder: Path) -> Programs:
     libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
     voices = [path for path in root.rglob("espeak-ng-data") if path.is_dir()]
     if not voices or not libraries:
-        raise DownloadError(f"{root} holds no whole espeak-ng: remove the folder and run the same command again")
+        raise DownloadError(
+            f"{root} holds no whole espeak-ng: remove the folder and run the same command again"
+        )
     known = os.environ.get("LD_LIBRARY_PATH")
     return Programs(
         {
@@ -172,7 +186,8 @@ def synthesise(spec: Synthesis, root: Path, programs: Programs, threads: int) ->
             (chapter / f"{voice.speaker}-1.trans.txt").write_text("".join(lines), encoding="utf-8")
             minutes[voice.speaker] = samples / RATE / 60
     rows = [
-        f"{voice.speaker} | {voice.sex} | {SUBSET} | {minutes[voice.speaker]:.2f} | {voice.name}\n" for voice in VOICES
+        f"{voice.speaker} | {voice.sex} | {SUBSET} | {minutes[voice.speaker]:.2f} | {voice.name}\n"
+        for voice in VOICES
     ]
     header = f"; {NAME}, made by flite and espeak-ng: no human being speaks here\n; ID | SEX | SUBSET | MINUTES | NAME\n"
     (root / SPEAKERS).write_text(header + "".join(rows), encoding="utf-8")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> torch.Tensor:
     """The encoder's output (n, positions, width) for features (n, mels, 3000), without a graph.
 
-    Each utterance goes through alone, so that its output does not depend, not even in its last bit, on what it came with.
+    Each utterance goes through alone, so that its output does not depend, not even in its last bit, on what it
+    came with.
     """
     import torch
 
@@ -45,7 +46,9 @@ def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> l
     model = whisper.model
     room = model.config.max_target_positions - len(whisper.prompt)
     if decoding.max_new_tokens > room:
-        raise ValueError(f"max_new_tokens is {decoding.max_new_tokens}, but the decoder has room for {room}: lower it")
+        raise ValueError(
+            f"max_new_tokens is {decoding.max_new_tokens}, but the decoder has room for {room}: lower it"
+        )
     language = {"language": "en", "task": "transcribe"} if model.generation_config.is_multilingual else {}
     transcripts: list[str] = []
     for batch in encoded.split(decoding.batch_size):
@@ -58,7 +61,9 @@ def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> l
                 return_timestamps=False,
                 **language,
             )
-        transcripts += [text.strip() for text in whisper.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)]
+        transcripts += [
+            text.strip() for text in whisper.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+        ]
     return transcripts
 
 
@@ -74,7 +79,9 @@ class EncoderCache:
         Raises:
             FileNotFoundError: there is none.
         """
-        self._rows = {name: row for row, name in enumerate(_names_of(path).read_text(encoding="utf-8").split())}
+        self._rows = {
+            name: row for row, name in enumerate(_names_of(path).read_text(encoding="utf-8").split())
+        }
         # Copied when written to, never changed: torch knows no array that is only read.
         self._encoded = np.load(path, mmap_mode="c")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SOURCE = "source.json"
 TOKENIZER = "tokenizer.json"
 
+_LIMITS = Limits()
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,20 +69,26 @@ class Whisper:
     def tokens(self, transcript: str) -> list[int]:
         """The tokens of a transcript of a corpus, without prompt and end.
 
-        Corpora in LibriSpeech's form are written in capitals without punctuation, which Whisper never writes: the text is
+        Corpora in LibriSpeech's form are written in capitals without punctuation, which Whisper never writes: the
+        text is
         put in lower case, after a blank as in Whisper's own training.
         """
         return list(self.tokenizer.encode(f" {transcript.strip().lower()}", add_special_tokens=False).ids)
 
     def features(self, audio: Sequence[np.ndarray]) -> torch.Tensor:
         """Log-Mel features (n, mels, 3000), float32, of signals (samples,) at 16 kHz, each padded to 30 s."""
-        extracted = self.extractor(list(audio), sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
+        extracted = self.extractor(
+            list(audio), sampling_rate=self.extractor.sampling_rate, return_tensors="pt"
+        )
         features: torch.Tensor = extracted["input_features"]
         return features
 
 
-def fetch(entry: SpeechModel, out_dir: Path, mirror: str | None = None, limits: Limits = Limits()) -> dict[str, str]:
-    """Bring a model into `out_dir`: from the public hub, or, where that cannot be reached, from the copy of its weights.
+def fetch(
+    entry: SpeechModel, out_dir: Path, mirror: str | None = None, limits: Limits = _LIMITS
+) -> dict[str, str]:
+    """Bring a model into `out_dir`: from the public hub, or, where that cannot be reached, from the copy of its
+    weights.
 
     Args:
         entry: a model of the registry.
@@ -110,8 +118,8 @@ def fetch(entry: SpeechModel, out_dir: Path, mirror: str | None = None, limits: 
         source, location = "hub", f"{ENDPOINT}/{entry.hub} at {entry.revision}"
     elif entry.copy_of_weights is None:
         raise DownloadError(
-            f"{entry.name}: {refusal}, and there is no copy of its weights elsewhere. Give this machine access to {ENDPOINT}, "
-            "or choose a model of the registry that has a copy: whisper-tiny.en stands in for whisper-tiny"
+            f"{entry.name}: {refusal}, and there is no copy of its weights elsewhere. Give this machine "
+            f"access to {ENDPOINT}, or choose a model of the registry that has a copy: whisper-tiny.en stands in for whisper-tiny"
         )
     else:
         logger.warning("%s: %s; taking the copy of its weights", entry.name, refusal)
@@ -138,8 +146,12 @@ def load(folder: Path) -> Whisper:
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     if not (folder / TOKENIZER).exists():
-        raise FileNotFoundError(f"{folder} holds no Whisper model: fetch one with `python -m orthograd whisper`")
-    model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        raise FileNotFoundError(
+            f"{folder} holds no Whisper model: fetch one with `python -m orthograd whisper`"
+        )
+    model = WhisperForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True
+    )
     extractor = WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
     return Whisper(model.eval(), Tokenizer.from_file(str(folder / TOKENIZER)), extractor)
 

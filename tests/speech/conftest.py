@@ -57,10 +57,14 @@ def corpus(tmp_path: Path) -> Callable[..., Path]:
 
     def write(utterances: dict[tuple[str, str, int], tuple[str, float]]) -> Path:
         root = tmp_path / "corpus"
-        lines = [f"{speaker:<4} | F | dev-clean        | 8.05  | Reader {speaker}" for speaker, _, _ in utterances]
+        lines = [
+            f"{speaker:<4} | F | dev-clean        | 8.05  | Reader {speaker}" for speaker, _, _ in utterances
+        ]
         header = [";Some pipe(|) separated metadata", ";ID  |SEX| SUBSET           |MINUTES| NAME"]
         root.mkdir()
-        (root / "SPEAKERS.TXT").write_text("\n".join([*header, *dict.fromkeys(lines)]) + "\n", encoding="utf-8")
+        (root / "SPEAKERS.TXT").write_text(
+            "\n".join([*header, *dict.fromkeys(lines)]) + "\n", encoding="utf-8"
+        )
         generator = np.random.default_rng(0)
         for (speaker, chapter, number), (transcript, seconds) in utterances.items():
             folder = root / "dev-clean" / speaker / chapter

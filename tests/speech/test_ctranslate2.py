@@ -92,7 +92,11 @@ def _as_ctranslate2(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
         for kind in ("weight", "bias"):
             parts = []
             for source in sources:
-                zero = torch.zeros(8, dtype=torch.float64) if source.endswith("k_proj") and kind == "bias" else None
+                zero = (
+                    torch.zeros(8, dtype=torch.float64)
+                    if source.endswith("k_proj") and kind == "bias"
+                    else None
+                )
                 parts.append(left.pop(f"{source}.{kind}") if zero is None else zero)
             found[f"{target}/{kind}"] = torch.cat(parts)
 
@@ -124,7 +128,13 @@ def _as_ctranslate2(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     found["decoder/embeddings/weight"] = left.pop("model.decoder.embed_tokens.weight")
     assert set(left) == {"proj_out.weight"}
     values = {name: value.detach().numpy().astype(np.float32) for name, value in found.items()}
-    scalars = {"activation": 3, "alibi": 0, "pre_norm": 1, "scale_embeddings": 0, "start_from_zero_embedding": 0}
+    scalars = {
+        "activation": 3,
+        "alibi": 0,
+        "pre_norm": 1,
+        "scale_embeddings": 0,
+        "start_from_zero_embedding": 0,
+    }
     values |= {f"decoder/{name}": np.array(value, np.int8) for name, value in scalars.items()}
     values |= {f"{part}/num_heads": np.array(2, np.int16) for part in ("encoder", "decoder")}
     return values | {
@@ -196,5 +206,7 @@ def test_other_specification_is_refused() -> None:
 def test_pretrained_model_has_the_published_sizes(pretrained_folder: Path) -> None:
     config = json.loads((pretrained_folder / "config.json").read_text(encoding="utf-8"))
     # Radford et al. 2022, table 1 (tiny), and the vocabulary of the English-only models.
-    assert [config[key] for key in ("encoder_layers", "decoder_layers", "d_model", "encoder_attention_heads")] == [4, 4, 384, 6]
+    assert [
+        config[key] for key in ("encoder_layers", "decoder_layers", "d_model", "encoder_attention_heads")
+    ] == [4, 4, 384, 6]
     assert config["vocab_size"] == 51_864

@@ -76,7 +76,9 @@ def test_encoder_output_does_not_depend_on_what_it_came_with(tiny) -> None:
     features = _features(5)
     together = encode(tiny, features)
     assert not together.requires_grad
-    assert all(torch.equal(encode(tiny, row[None])[0], kept) for row, kept in zip(features, together, strict=True))
+    assert all(
+        torch.equal(encode(tiny, row[None])[0], kept) for row, kept in zip(features, together, strict=True)
+    )
 
 
 @pytest.mark.parametrize("keys", [{"inputs", "labels"}, {"inputs", "labels", "encoded", "features"}])
@@ -99,7 +101,9 @@ def _tokens() -> dict[str, torch.Tensor]:
 def _adapters(model) -> None:
     import peft
 
-    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=r"model\.decoder\..*(q_proj|v_proj|fc1|fc2)", bias="none")
+    config = peft.LoraConfig(
+        r=2, lora_alpha=4, target_modules=r"model\.decoder\..*(q_proj|v_proj|fc1|fc2)", bias="none"
+    )
     peft.inject_adapter_in_model(config, model)
     for name, parameter in model.named_parameters():
         # The second factors start at zero, where the first ones have no gradient.

@@ -41,10 +41,17 @@ def test_both_sides_are_normalised(reference: str, hypothesis: str) -> None:
 
 
 def test_rates_are_of_the_corpus_not_means_over_utterances() -> None:
-    found = rates(score(["ONE WORD LONG SENTENCE HERE NOW PLEASE GO", "YES"], ["one word long sentence here now please", "no way"]))
+    found = rates(
+        score(
+            ["ONE WORD LONG SENTENCE HERE NOW PLEASE GO", "YES"],
+            ["one word long sentence here now please", "no way"],
+        )
+    )
     # 9 words; one deleted, one substituted, one inserted. Mean of the utterances: (1/8 + 2) / 2.
     assert found["wer"] == pytest.approx(3 / 9)
-    assert [found[name] for name in ("substitutions", "deletions", "insertions")] == pytest.approx([1 / 9] * 3)
+    assert [found[name] for name in ("substitutions", "deletions", "insertions")] == pytest.approx(
+        [1 / 9] * 3
+    )
 
 
 def test_rate_can_exceed_one() -> None:

@@ -1,5 +1,6 @@
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class TestSentences:
             words = sentence.split()
             assert sentence == " ".join(words).lower()
             assert all(word.isalpha() for word in words)
-            assert not any(a == "a" and b[0] in "aeiou" for a, b in zip(words, words[1:], strict=False)), sentence
+            assert not any(a == "a" and b[0] in "aeiou" for a, b in pairwise(words)), sentence
 
     def test_count_is_the_number_of_choices(self) -> None:
         # The sizes of the lists, gap by gap, counted by hand.
@@ -118,7 +119,10 @@ class TestWithoutPrograms:
         path.chmod(0o755)
 
     def test_error_has_the_command_that_installs(self, tools: Path, tmp_path: Path) -> None:
-        with pytest.raises(DownloadError, match=r"`apt-get` is not on this machine.*`apt-get install flite espeak-ng` as root"):
+        with pytest.raises(
+            DownloadError,
+            match=r"`apt-get` is not on this machine.*`apt-get install flite espeak-ng` as root",
+        ):
             find_programs(tmp_path / "programs")
 
     def test_packages_and_what_they_need_are_unpacked_and_run(
