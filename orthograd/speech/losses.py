@@ -42,8 +42,8 @@ def token_batch(whisper: Whisper, transcripts: Sequence[str]) -> dict[str, torch
         tokens = whisper.tokens(transcript)
         if len(prompt) + len(tokens) > room:
             raise ValueError(
-                f"a transcript has {len(tokens)} tokens, but the decoder has room for {room - len(prompt)}: leave out the "
-                f"utterance that begins with {transcript[:40]!r}"
+                f"a transcript has {len(tokens)} tokens, but the decoder has room for {room - len(prompt)}: leave "
+                f"out the utterance that begins with {transcript[:40]!r}"
             )
         inputs.append(torch.tensor([*prompt, *tokens]))
         labels.append(torch.tensor([IGNORED] * (len(prompt) - 1) + [*tokens, end]))

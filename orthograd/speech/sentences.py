@@ -21,8 +21,9 @@ _ACTIONS = (
     "carried found polished repaired borrowed described examined followed forgot guarded hid ignored lifted "
     "measured noticed opened praised questioned remembered watched"
 )
-_DESCRIPTIONS = "golden broken heavy wooden purple frozen painted narrow hollow dusty silver crooked yellow massive
-little"
+_DESCRIPTIONS = (
+    "golden broken heavy wooden purple frozen painted narrow hollow dusty silver crooked yellow massive"
+)
 _THINGS = (
     "bottle ladder lantern mirror basket blanket hammer saddle trumpet candle barrel cabinet curtain kettle "
     "pillow ribbon statue suitcase telescope thimble"

@@ -189,7 +189,9 @@ def synthesise(spec: Synthesis, root: Path, programs: Programs, threads: int) ->
         f"{voice.speaker} | {voice.sex} | {SUBSET} | {minutes[voice.speaker]:.2f} | {voice.name}\n"
         for voice in VOICES
     ]
-    header = f"; {NAME}, made by flite and espeak-ng: no human being speaks here\n; ID | SEX | SUBSET | MINUTES | NAME\n"
+    header = (
+        f"; {NAME} by flite and espeak-ng: no human being speaks here\n; ID | SEX | SUBSET | MINUTES | NAME\n"
+    )
     (root / SPEAKERS).write_text(header + "".join(rows), encoding="utf-8")
     versions = {
         # flite tells its version and fails.

@@ -119,7 +119,8 @@ def fetch(
     elif entry.copy_of_weights is None:
         raise DownloadError(
             f"{entry.name}: {refusal}, and there is no copy of its weights elsewhere. Give this machine "
-            f"access to {ENDPOINT}, or choose a model of the registry that has a copy: whisper-tiny.en stands in for whisper-tiny"
+            f"access to {ENDPOINT}, or choose a model of the registry that has a copy: "
+            "whisper-tiny.en stands in for whisper-tiny"
         )
     else:
         logger.warning("%s: %s; taking the copy of its weights", entry.name, refusal)
