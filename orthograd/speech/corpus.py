@@ -56,7 +56,7 @@ class Corpus:
 
     def audio(self, row: int) -> np.ndarray:
         """The samples (n,), float32 in [-1, 1], of one row of `utterances`."""
-        return read_audio(self.root / self.utterances.at[row, "path"])
+        return read_audio(self.root / str(self.utterances.at[row, "path"]))
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def speak(voice: Voice, text: str, programs: Programs) -> np.ndarray:
     if rate != RATE:
         common = np.gcd(rate, RATE)
         samples = resample_poly(samples, RATE // common, rate // common)
-    return np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+    return np.asarray(np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1), dtype=np.int16)
 
 
 def synthesise(spec: Synthesis, root: Path, programs: Programs, threads: int) -> None:

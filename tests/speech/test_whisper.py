@@ -24,9 +24,10 @@ SENTENCES = ["the old captain carried a letter to the harbor", "nobody watched t
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    """Two sentences by flite's `slt`."""
+    """Two sentences by flite's `rms`, chosen since it articulates them: `slt` runs "watched the" together, and Whisper
+    hears "watch the"."""
     programs = find_programs(tmp_path_factory.mktemp("programs"))
-    return [speak(VOICES[3], text, programs).astype(np.float32) / 2**15 for text in SENTENCES]
+    return [speak(VOICES[2], text, programs).astype(np.float32) / 2**15 for text in SENTENCES]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_logits_of_a_fixed_signal(pretrained: Whisper) -> None:
 
 def test_known_utterances(pretrained: Whisper, encoded: torch.Tensor) -> None:
     found = transcribe(pretrained, encoded, DECODING)
-    assert rates(score(SENTENCES, found))["wer"] <= 1 / 16  # at most one of the 16 words
+    assert rates(score(SENTENCES, found))["wer"] == 0.0
 
 
 def test_transcripts_do_not_depend_on_the_batch(pretrained: Whisper, encoded: torch.Tensor) -> None:
