@@ -33,6 +33,7 @@ shell.prefix(
 
 localrules:
     all,
+    all_tables,
     download,
 
 
@@ -40,12 +41,21 @@ rule all:
     default_target: True
     input:
         page=f"{REPORT}/index.html",
+        audit=f"{REPORT}/{AUDIT_PAGE}",
 
 
-include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/unlearn.smk"
-include: "workflow/rules/evaluate.smk"
+# Where the scores of the models are given, no data, no model and no GPU is needed.
+if not PROFILE.from_scores:
+
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/unlearn.smk"
+    include: "workflow/rules/evaluate.smk"
+
+
 include: "workflow/rules/report.smk"
-if PROFILE.tuning:
+
+
+if PROFILE.tuning and not PROFILE.from_scores:
+
     include: "workflow/rules/tune.smk"

@@ -7,7 +7,7 @@ everything that they depend on has to stand in the profile.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,16 +15,18 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
-from orthograd.data.registry import registry
-from orthograd.data.scenarios import ClassScenario, Scenario, SplitSizes
-from orthograd.reporting.experiment import Experiment
+from orthograd.data.registry import Dataset, registry
+from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
+from orthograd.reporting.experiment import Experiment, Sweep
 from orthograd.search import Tuning, corners
-from orthograd.specs import Name, Positive, Stopping, Strict, Training
+from orthograd.specs import Name, Positive, Relearning, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
 # Folders of results/ and reports/ that are no profile's.
 RESERVED_PROFILES = frozenset({"data", "logs", "benchmarks", "published"})
+# Sections and files of the report that are no experiment's.
+RESERVED_EXPERIMENTS = frozenset({"conditions", "search", "paper", "glossary", "audit"})
 
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -34,6 +36,16 @@ class ConfigError(ValueError):
     """The config cannot be used; the message names each key, the cause and the mend."""
 
 
+class Variant(Strict):
+    """A run whose parameters are those of another run of `methods`, but for some.
+
+    Where that run has parameters that the variant's method does not know, they are left out.
+    """
+
+    like: Name = Field(description="name in `methods` whose parameters the variant takes, in every scenario")
+    change: dict[str, Any] = Field(description="parameters that differ, possibly none: {}")
+
+
 class Profile(Strict):
     """A profile: the whole config of one run of the pipeline."""
 
@@ -41,6 +53,12 @@ class Profile(Strict):
     mirror: str | None = Field(
         None,
         description="folder or URL that holds the data; the environment variable ORTHOGRAD_MIRROR also sets it",
+    )
+    from_scores: bool = Field(
+        False,
+        # On the command line, `--config from_scores=true` is text.
+        strict=False,
+        description="whether the tables are made from scores that are there, without data and models",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto, cpu, cuda or mps")
     threads: Positive = Field(description="torch's CPU threads in each job; results depend on it bitwise")
@@ -59,12 +77,25 @@ class Profile(Strict):
         description="names with what to forget: kind random with a fraction, or kind class with a label",
     )
     stopping: Stopping
+    relearning: Relearning
     methods: dict[Name, dict[Name, dict[str, Any]]] = Field(
         min_length=1,
         description="for each scenario, method names with their parameters, or a file that holds them",
     )
+    variants: dict[Name, Variant] = Field(
+        default_factory=dict, description="runs beside those of `methods`: names <method>-<variant>"
+    )
+    proxies: dict[Name, Proxy] = Field(
+        default_factory=dict,
+        description="names with what stands in for the retain set: kind dataset or shift",
+    )
     tuning: Tuning | None = Field(None, description="how `snakemake tune` searches parameters")
+    trials: str | None = Field(
+        None,
+        description="table of all trials of `snakemake tune`, relative to the repository; the report shows it",
+    )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
+    sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -75,6 +106,7 @@ class Profile(Strict):
             *self._parameters(),
             *self._sizes(),
             *self._tuning(),
+            *self._trials(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -89,7 +121,7 @@ class Profile(Strict):
     def _duplicates(self) -> list[str]:
         listed: dict[str, list[Any]] = {
             "seeds": self.seeds,
-            "experiments": [experiment.id for experiment in self.experiments],
+            "experiments": [section.id for section in self.sections],
         }
         return [
             f"{key}: {values} names one twice. Mend: name each once"
@@ -125,25 +157,72 @@ class Profile(Strict):
             if name in RESERVED
         ]
         problems += [
+            f"experiments.{experiment.id}: a section of the report has this name. Mend: choose another id"
+            for experiment in self.sections
+            if experiment.id in RESERVED_EXPERIMENTS
+        ]
+        problems += [
             _unknown(f"methods.{name}", "scenario", name, sorted(self.scenarios))
             for name in self.methods
             if name not in self.scenarios
         ]
-        for experiment in self.experiments:
+        for experiment in self.comparisons:
             key = experiment.id
             for field, used, section in (
                 ("dataset", [experiment.dataset], self.datasets),
                 ("models", experiment.models, self.models),
                 ("scenario", [experiment.scenario], self.scenarios),
-                ("methods", experiment.methods, self.methods.get(experiment.scenario, {})),
+                ("methods", experiment.methods, self.runs(experiment.scenario)),
                 ("published", experiment.published, self._with_published_defaults()),
+                ("proxy", [] if experiment.proxy is None else [experiment.proxy], self.proxies),
             ):
                 problems += [
                     _unknown(f"experiments.{key}.{field}", field.removesuffix("s"), name, sorted(section))
                     for name in used
                     if name not in section
                 ]
+        problems += [
+            f"variants.{name}: starts with no method's name. Mend: call it <method>-<what differs>, with a method "
+            f"out of {', '.join(methods.names())}"
+            for name in self.variants
+            if "-" not in name or methods.of_run(name) not in methods.names()
+        ]
+        problems += [
+            f"variants.{name}.like: {variant.like!r} has no parameters in `methods`. Mend: use one of "
+            f"{', '.join(sorted({run for section in self.methods.values() for run in section}))}"
+            for name, variant in self.variants.items()
+            if not any(variant.like in section for section in self.methods.values())
+        ]
+        problems += [
+            _unknown(f"proxies.{name}.dataset", "dataset", proxy.dataset, sorted(self.datasets))
+            for name, proxy in self.proxies.items()
+            if isinstance(proxy, DatasetProxy) and proxy.dataset not in self.datasets
+        ]
         return problems
+
+    @property
+    def sections(self) -> Sequence[Experiment | Sweep]:
+        """What the report shows, in its order."""
+        return [*self.experiments, *self.sweeps]
+
+    @property
+    def comparisons(self) -> list[Experiment]:
+        """All experiments, those of the sweeps size by size."""
+        return [*self.experiments, *(experiment for sweep in self.sweeps for experiment in sweep.experiments)]
+
+    def runs(self, scenario: str) -> list[str]:
+        """Names of the runs that have parameters in a scenario: methods and variants."""
+        section = self.methods.get(scenario, {})
+        return [*section, *(name for name, variant in self.variants.items() if variant.like in section)]
+
+    def parameters(self, scenario: str, run: str) -> dict[str, Any]:
+        """The parameters of a run, see `Variant`."""
+        section = self.methods[scenario]
+        if run in section:
+            return section[run]
+        known = methods.load(methods.of_run(run)).params.model_fields
+        variant = self.variants[run]
+        return {key: value for key, value in section[variant.like].items() if key in known} | variant.change
 
     @staticmethod
     def _with_published_defaults() -> list[str]:
@@ -163,6 +242,16 @@ class Profile(Strict):
                 methods.load(name).params.model_validate(params)
             except ValidationError as error:
                 problems += _problems(error, methods.load(name).params, ("methods", scenario, name))
+        for name in self.variants:
+            method = methods.of_run(name)
+            for scenario in self.methods:
+                if name not in self.runs(scenario) or method not in methods.names():
+                    continue
+                try:
+                    methods.load(method).params.model_validate(self.parameters(scenario, name))
+                except ValidationError as error:
+                    problems += _problems(error, methods.load(method).params, ("variants", name, "change"))
+                    break
         return problems
 
     def _tuning(self) -> list[str]:
@@ -199,21 +288,44 @@ class Profile(Strict):
                     break
         return problems
 
+    def _trials(self) -> list[str]:
+        if self.trials is None:
+            return []
+        problems = []
+        if not (_REPOSITORY / self.trials).is_file():
+            problems.append(
+                f"trials: no file {self.trials!r} in {_REPOSITORY}. Mend: take the key out; once `snakemake tune` has "
+                f"written config/tuned/{self.profile}.csv, name that file"
+            )
+        if self.tuning is None:
+            problems.append(
+                "trials: without `tuning` nothing says on what they were made. Mend: add the section `tuning` that "
+                "they were made with, or take `trials` out"
+            )
+        return problems
+
     def _sizes(self) -> list[str]:
         problems = []
         for name, sizes in self.datasets.items():
             if name not in registry().names:
                 continue
             published = registry().dataset(name)
-            if sizes.train + sizes.validation > published.train_size:
+            problems += _subset(name, sizes, published)
+            origin = "published" if sizes.subset is None else "in the subset"
+            train, test = published.train_size, published.test_size
+            if sizes.subset is not None:
+                train, test = (
+                    _classes(published, sizes) * count for count in (sizes.subset.train, sizes.subset.test)
+                )
+            if sizes.train + sizes.validation > train:
                 problems.append(
                     f"datasets.{name}.train: {sizes.train} training and {sizes.validation} validation images are more "
-                    f"than the {published.train_size} that are published. Mend: lower train or validation"
+                    f"than the {train} that are {origin}. Mend: lower train or validation"
                 )
-            if sizes.test is not None and sizes.test > published.test_size:
+            if sizes.test is not None and sizes.test > test:
                 problems.append(
-                    f"datasets.{name}.test: {sizes.test} is more than the {published.test_size} test images that are "
-                    "published. Mend: lower it, or null for all"
+                    f"datasets.{name}.test: {sizes.test} is more than the {test} test images that are "
+                    f"{origin}. Mend: lower it, or null for all"
                 )
             problems += [
                 f"scenarios.{key}.label: {scenario.label} is not a class of {name}. Mend: a whole number from 0 to "
@@ -221,14 +333,14 @@ class Profile(Strict):
                 for key, scenario in self.scenarios.items()
                 if isinstance(scenario, ClassScenario) and scenario.label >= len(published.classes)
             ]
-        for experiment in self.experiments:
+        for experiment in self.comparisons:
             key = experiment.id
             sizes_used = self.datasets.get(experiment.dataset)
             scenario = self.scenarios.get(experiment.scenario)
             if sizes_used is None or scenario is None or experiment.dataset not in registry().names:
                 continue
             forget = scenario.forget_size(
-                sizes_used.train, len(registry().dataset(experiment.dataset).classes)
+                sizes_used.train, _classes(registry().dataset(experiment.dataset), sizes_used)
             )
             pool = sizes_used.train - forget
             if forget < 1:
@@ -249,11 +361,22 @@ class Profile(Strict):
                     f"{pool} images ({sizes_used.train} training images less {forget} to forget). Mend: lower "
                     f"retain_size to at most {pool}, or raise datasets.{experiment.dataset}.train"
                 )
+            proxy = self.proxies.get(experiment.proxy) if experiment.proxy is not None else None
+            if proxy is not None and experiment.retain_size > proxy.size:
+                problems.append(
+                    f"experiments.{key}.retain_size: {experiment.retain_size} is larger than the proxy's {proxy.size} "
+                    f"images. Mend: lower it, or raise proxies.{experiment.proxy}.size"
+                )
+            if self.relearning.batch_size > forget:
+                problems.append(
+                    f"relearning.batch_size: {self.relearning.batch_size} is more than the {forget} images to forget "
+                    f"(experiment {key}). Mend: lower it to at most {forget}"
+                )
             available = {"forget": forget, "retain": experiment.retain_size}
             settings: list[tuple[str, str, Mapping[str, Any]]] = [
                 (f"methods.{experiment.scenario}.{method}", method, params)
-                for method, params in self.methods.get(experiment.scenario, {}).items()
-                if method in experiment.methods
+                for method in self._usable(experiment)
+                for params in [self.parameters(experiment.scenario, method)]
             ]
             settings += [
                 (f"experiments.{key}.published.{method}", method, defaults.params)
@@ -264,10 +387,18 @@ class Profile(Strict):
                 f"{place}.{field}: a batch of {size} cannot be drawn from {available[data]} {data} images "
                 f"(experiment {key}). Mend: lower it to at most {available[data]}, or leave the method out"
                 for place, method, params in settings
-                for field, data in self._batch_fields(method)
+                for field, data in self._batch_fields(methods.of_run(method))
                 if isinstance(size := params.get(field), int) and size > available[data]
             ]
         return problems
+
+    def _usable(self, experiment: Experiment) -> list[str]:
+        """The runs of an experiment whose parameters and method are known."""
+        return [
+            run
+            for run in experiment.methods
+            if run in self.runs(experiment.scenario) and methods.of_run(run) in methods.names()
+        ]
 
     @staticmethod
     def _batch_fields(method: str) -> list[tuple[str, str]]:
@@ -279,6 +410,34 @@ class Profile(Strict):
         if len(reads) == 1:
             fields.append(("batch_size", next(iter(reads))))
         return fields
+
+
+def _classes(published: Dataset, sizes: SplitSizes) -> int:
+    """The number of classes that are prepared."""
+    chosen = sizes.subset.classes if sizes.subset is not None else None
+    return len(published.classes if chosen is None else chosen)
+
+
+def _subset(name: str, sizes: SplitSizes, published: Dataset) -> list[str]:
+    key = f"datasets.{name}.subset"
+    if sizes.subset is None:
+        if not published.needs_subset:
+            return []
+        return [
+            f"{key}: {name} does not fit into memory. Mend: say how many images of each class to take, and of which "
+            "classes"
+        ]
+    if published.layout.kind != "folders":
+        return [f"{key}: {name} is not published as class folders. Mend: remove it"]
+    chosen = sizes.subset.classes or []
+    problems = [
+        _unknown(f"{key}.classes", "class", label, [*published.classes[:5], "…"])
+        for label in chosen
+        if label not in published.classes
+    ]
+    if len(set(chosen)) < len(chosen):
+        problems.append(f"{key}.classes: one is named twice. Mend: name each once")
+    return problems
 
 
 def _unknown(key: str, kind: str, name: str, known: list[str]) -> str:

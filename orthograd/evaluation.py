@@ -30,6 +30,18 @@ def accuracy(model: nn.Module, samples: Samples, batch_size: int) -> float:
     return correct / len(samples)
 
 
+@torch.no_grad()
+def logits(model: nn.Module, samples: Samples, batch_size: int) -> torch.Tensor:
+    """The model's outputs (n, classes) on a set, on the CPU.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode: call model.eval() first")
+    return torch.cat([model(images).cpu() for images in samples.images.split(batch_size)])
+
+
 def accuracies(model: nn.Module, sets: Mapping[str, Samples], batch_size: int) -> dict[str, float]:
     """`accuracy` on each of the named sets."""
     return {name: accuracy(model, samples, batch_size) for name, samples in sets.items()}

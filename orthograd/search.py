@@ -131,15 +131,21 @@ def corners(space: Mapping[str, Any]) -> list[dict[str, Value]]:
 
 
 def score(
-    reached: Sequence[bool], forget: Sequence[float], target: Sequence[float], validation: Sequence[float]
+    reached: Sequence[bool],
+    diverged: Sequence[bool],
+    forget: Sequence[float],
+    target: Sequence[float],
+    validation: Sequence[float],
 ) -> float:
     """What a practitioner can see, higher is better: no test data, no retrained model.
 
-    The mean over seeds of the validation accuracy at the end (a fraction) where the target was reached, and of the
-    negative distance to the target where it was not: any trial that reaches it in every seed is above any that
-    reaches it in none.
+    The mean over seeds of the validation accuracy at the end (a fraction) where the target was reached, of the
+    negative distance to the target where it was not, and of −1 where the weights were not finite any more: any trial
+    that reaches it in every seed is above any that reaches it in none.
     """
     return sum(
-        value if done else target_ - forget_
-        for done, forget_, target_, value in zip(reached, forget, target, validation, strict=True)
+        value if done else -1.0 if broken else target_ - forget_
+        for done, broken, forget_, target_, value in zip(
+            reached, diverged, forget, target, validation, strict=True
+        )
     ) / len(reached)

@@ -29,6 +29,15 @@ class Training(Strict):
     warmup: float = Field(gt=0, lt=1, description="part of the steps in which the rate rises, in (0, 1)")
 
 
+class Relearning(Strict):
+    """How the forgotten samples are learnt again: plain SGD on the cross-entropy, the same for every model."""
+
+    learning_rate: float = Field(gt=0, description="of plain SGD, a number > 0")
+    batch_size: Positive = Field(description="forget images in a step, a whole number >= 1")
+    max_steps: Positive = Field(description="steps after which a model counts as not relearned")
+    level: float = Field(gt=0, le=1, description="forget accuracy that counts as relearned, in (0, 1]")
+
+
 class StoppingRule(Strict):
     """When an unlearning run ends.
 
@@ -40,6 +49,10 @@ class StoppingRule(Strict):
         description="steps between two measurements of validation and test accuracy, a multiple of `every`"
     )
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
+    curve_steps: int = Field(
+        ge=0,
+        description="steps that the trajectory of a run that reached its target covers at least, a whole number >= 0",
+    )
 
 
 class Stopping(StoppingRule):

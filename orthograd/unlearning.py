@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
 from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
-from orthograd.evaluation import accuracies, accuracy
-from orthograd.methods.base import DataView, Method, Params, Step
+from orthograd.evaluation import accuracies, logits
+from orthograd.methods.base import DataName, DataView, Method, Params, Step
+from orthograd.metrics.geffect import g_effect
 from orthograd.specs import StoppingRule
 
 
@@ -22,14 +25,15 @@ class Run:
     """How a run went.
 
     Attributes:
-        pixels: how the images were standardised.
         target: forget accuracy at which the stopping rule ends it.
-        reached: whether the last check was at or below it.
-        diverged: whether it ended because a parameter was not finite any more.
-        steps: parameter updates that were made.
-        trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every` steps
-            and at the end also the accuracy on the other watched sets.
-        cost: see `Cost`.
+        reached: whether the last check of the unlearned model was at or below it.
+        diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
+        steps: parameter updates between the original and the unlearned model.
+        trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every`
+            steps, on both sides of the target and at the end also the accuracy on the other watched sets and the
+            G-effect of the steps since the last check. It goes on behind the target up to `curve_steps`.
+        cost: of `steps`, see `Cost`.
+        accessed: the data that the method asked for, by name.
     """
 
     target: float
@@ -38,6 +42,83 @@ class Run:
     steps: int = 0
     trajectory: list[dict[str, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    accessed: Mapping[DataName, Samples] = field(default_factory=dict)
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def _restore(model: nn.Module, weights: Weights) -> None:
+    if model.state_dict().keys() != weights.keys():
+        raise ValueError(
+            "the method put modules into the model and took them out again before stopping.curve_steps was over: "
+            "passes: null for this method, or a lower curve_steps"
+        )
+    # In place: the method's optimizer holds the parameters.
+    model.load_state_dict(weights)
+
+
+class _Trajectory:
+    """Measures a model along its way."""
+
+    def __init__(
+        self, model: nn.Module, watched: Mapping[str, Samples], risks: Mapping[str, Samples], batch_size: int
+    ) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.finite = True
+        self.weights: Weights = {}
+        self._before: Weights = {}
+        self._model = model
+        self._forget = watched["forget"]
+        self._others = {name: samples for name, samples in watched.items() if name != "forget"}
+        self._risks = risks
+        self._batch_size = batch_size
+        self._recorded: set[int] = set()
+
+    def check(self, step: int, seconds: float, values: Mapping[str, float]) -> float:
+        """Add a row; the forget accuracy."""
+        self._before = self.weights
+        self.weights = {name: value.clone() for name, value in self._model.state_dict().items()}
+        outputs = logits(self._model, self._forget, self._batch_size)
+        finite = outputs.isfinite().all(dim=1)
+        self.finite = bool(finite.all())
+        right = (outputs.argmax(dim=1) == self._forget.labels.cpu()) & finite
+        forget = float(right.double().mean())
+        self.rows.append({"step": step, "seconds": seconds, "accuracy_forget": forget, **values})
+        return forget
+
+    def record(self) -> None:
+        """Add the accuracy on the other sets, and the G-effect, to the last row, once."""
+        if len(self.rows) - 1 in self._recorded:
+            return
+        self._recorded.add(len(self.rows) - 1)
+        self._measure(self.rows[-1])
+        # Where a method put adapters in or took them out, parameters have no counterpart.
+        if self.finite and self._before.keys() == self.weights.keys():
+            self._effects(self.rows[-1])
+
+    def record_both_sides(self) -> None:
+        """Add them to the last two rows: what lies between can be interpolated."""
+        self.record()
+        before = len(self.rows) - 2
+        if before >= 0 and before not in self._recorded:
+            _restore(self._model, self._before)
+            self._measure(self.rows[before])
+            _restore(self._model, self.weights)
+
+    def _effects(self, row: dict[str, float]) -> None:
+        before = copy.deepcopy(self._model)
+        _restore(before, self._before)
+        for name, samples in self._risks.items():
+            try:
+                row[f"g_effect_{name}"] = g_effect(before, self._model, samples, self._batch_size)
+            except FloatingPointError:
+                # A model on its way to divergence has no first-order effect: the row stays without one.
+                return
+
+    def _measure(self, row: dict[str, float]) -> None:
+        for name, value in accuracies(self._model, self._others, self._batch_size).items():
+            row[f"accuracy_{name}"] = value
 
 
 def unlearn(
@@ -46,6 +127,7 @@ def unlearn(
     params: Params,
     data: Mapping[str, Samples],
     watched: Mapping[str, Samples],
+    risks: Mapping[str, Samples],
     pixels: PixelScale,
     target: float,
     stopping: StoppingRule,
@@ -56,7 +138,8 @@ def unlearn(
     """Run a method on a model in place until the forget accuracy is at or below the target, or the steps are spent.
 
     The steps are spent after `stopping.max_steps`, or when the method ends by itself. A run that ends in the middle of
-    a method's round is judged as it is.
+    a method's round is judged as it is. Where the target is reached before `stopping.curve_steps`, the steps up to
+    there are made for the trajectory alone: the model, its steps and its cost are those at the target.
 
     Args:
         model: the original model, in evaluation mode; becomes the unlearned one.
@@ -64,64 +147,83 @@ def unlearn(
         params: its parameters.
         data: samples by name; the method gets those that it declares.
         watched: sets whose accuracy goes into the trajectory; has to hold 'forget'. Only that one steers the run.
+        risks: sets on whose risk the trajectory tells the G-effect of the steps, see `orthograd.metrics.geffect`.
         pixels: how the images were standardised.
         target: forget accuracy that ends the run, a fraction.
         stopping: how often to check and when to give up. The first crossing counts.
         own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
         batch_size: images in a forward pass of an evaluation.
         seed: of the order of the samples.
+
+    Raises:
+        ValueError: the method changed the model's modules behind the target.
     """
     run = Run(target)
-    others = {name: samples for name, samples in watched.items() if name != "forget"}
-    recorded = 0
+    trajectory = _Trajectory(model, watched, risks, batch_size)
+    steps, cost, finite = 0, Cost(), True
+    unlearned: Weights | None = None
+    crossed = False
 
-    def check(values: Mapping[str, float]) -> None:
-        forget = accuracy(model, watched["forget"], batch_size)
-        run.diverged = not all(bool(p.isfinite().all()) for p in model.parameters())
-        run.reached = forget <= run.target and not run.diverged
-        run.trajectory.append(
-            {"step": run.steps, "seconds": run.cost.seconds, "accuracy_forget": forget, **values}
-        )
+    def judge(values: Mapping[str, float]) -> None:
+        nonlocal finite, unlearned, crossed
+        forget = trajectory.check(steps, cost.seconds, values)
+        weights = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        # Finite weights may still give outputs that are not: accuracy 0 is then no forgetting.
+        finite = weights and trajectory.finite
+        if unlearned is not None:
+            return
+        run.steps, run.cost, run.diverged = steps, replace(cost), not finite
+        run.reached = forget <= run.target and finite
+        if run.reached and not crossed:
+            crossed = True
+            trajectory.record_both_sides()
+            if not own_end:
+                unlearned = trajectory.weights
 
-    def record() -> None:
-        nonlocal recorded
-        recorded = run.steps
-        for name, value in accuracies(model, others, batch_size).items():
-            run.trajectory[-1][f"accuracy_{name}"] = value
+    def over() -> bool:
+        if own_end or not finite:
+            return not finite
+        return steps >= (stopping.max_steps if unlearned is None else stopping.curve_steps)
 
-    check({})
-    record()
+    judge({})
+    trajectory.record()
     memory = PeakMemory(next(model.parameters()).device)
     step: Step | None = None
-    next_check, next_record = stopping.every, stopping.record_every
-    updates = method.run(model, DataView(data, method.reads, seed, pixels), params)
+    # A run that goes to its own end waits for no target: it is looked at where all is recorded.
+    every = stopping.record_every if own_end else stopping.every
+    next_check, next_record = every, stopping.record_every
+    view = DataView(data, method.reads, seed, pixels)
+    run.accessed = view.accessed
+    updates = method.run(model, view, params)
     with (
         closing(updates),
         tqdm(total=stopping.max_steps, desc=method.name, unit="step", mininterval=5) as progress,
     ):
-        while not run.diverged and (own_end or (not run.reached and run.steps < stopping.max_steps)):
+        while not over():
             # The first steps only: an evaluation leaves memory of its own behind in the process.
-            measured = memory if run.steps < stopping.every else nullcontext()
+            measured = memory if steps < stopping.every else nullcontext()
             start = time.perf_counter()
             with measured:
                 update = next(updates, None)
-            run.cost.seconds += time.perf_counter() - start
+            cost.seconds += time.perf_counter() - start
             if update is None:
                 break
             step = update
-            run.steps += 1
-            run.cost.forward += step.forward
-            run.cost.backward += step.backward
+            steps += 1
+            cost.forward += step.forward
+            cost.backward += step.backward
             progress.update()
-            if step.complete and run.steps >= next_check:
-                next_check = run.steps + stopping.every - run.steps % stopping.every
-                check(step.values)
-                if run.steps >= next_record:
-                    next_record = run.steps + stopping.record_every - run.steps % stopping.record_every
-                    record()
-    if step is not None and run.trajectory[-1]["step"] != run.steps:
-        check(step.values)
-    if recorded != run.steps:
-        record()
+            if step.complete and steps >= next_check:
+                next_check = steps + every - steps % every
+                judge(step.values)
+                if steps >= next_record:
+                    next_record = steps + stopping.record_every - steps % stopping.record_every
+                    trajectory.record()
+        if step is not None and trajectory.rows[-1]["step"] != steps:
+            judge(step.values)
+        trajectory.record()
+        if unlearned is not None:
+            _restore(model, unlearned)
+    run.trajectory = trajectory.rows
     run.cost.peak_bytes = memory.bytes
     return run

@@ -73,13 +73,13 @@ def _classifier(model: nn.Module) -> Workload:
 def _small_resnet() -> Workload:
     from orthograd import models
 
-    return _classifier(models.build("small-resnet", 3, CLASSES))
+    return _classifier(models.build("small-resnet", 3, IMAGE, CLASSES))
 
 
 def _resnet18() -> Workload:
     from orthograd import models
 
-    return _classifier(models.build("resnet18", 3, CLASSES))
+    return _classifier(models.build("resnet18", 3, IMAGE, CLASSES))
 
 
 def _vit_tiny() -> Workload:

@@ -1,7 +1,8 @@
 """Obtain the files of a dataset or a model from the first source that serves them, and verify every one.
 
-A file reaches its name only by an atomic rename after its size and SHA-256 were found right, so that half a
-download is never taken for a whole one.
+A file reaches its name only by an atomic rename after its size and checksums were found right, so that half a
+download is never taken for a whole one. A dataset that the registry lists no files of is not copied: a link leads to
+what the user brought.
 """
 
 import hashlib
@@ -28,12 +29,23 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
-from orthograd.data.registry import DebianSource, File, Files, HttpSource, MirrorSource, Source, WheelSource
+from orthograd.data.registry import (
+    ARCHIVES,
+    Dataset,
+    DebianSource,
+    File,
+    Files,
+    HttpSource,
+    MirrorSource,
+    Source,
+    WheelSource,
+)
 
 MIRROR_VARIABLE = "ORTHOGRAD_MIRROR"
 PROVENANCE = "provenance.json"
 
 _CHUNK = 1 << 16  # bytes; gzip can swell a chunk a thousandfold
+_CHECKSUMS = {"sha256": "SHA-256", "md5": "MD5"}
 _GZIP_MAGIC = b"\x1f\x8b"
 
 logger = logging.getLogger(__name__)
@@ -57,13 +69,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which source served a file; `source` is "kept" when a valid file was there already."""
+    """Which source served a file; `source` is "kept" when a valid file was there already.
+
+    Size and checksums are those that were verified: None for what the user brought.
+    """
 
     file: str
     source: str
     location: str
-    size: int
-    sha256: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
 
 
 class DownloadError(RuntimeError):
@@ -133,7 +149,8 @@ def download(
         dataset: an entry of the registry.
         out_dir: folder for the files, made if need be.
         mirror: the user's own copy (see `resolve_mirror`), which holds <dataset>/<file> or <file>, gzipped
-            (with .gz) or not; None: no mirror.
+            (with .gz) or not; for a dataset without files the folder <dataset> or its archive <dataset>.tar.xz,
+            .tar.gz, .tar or .zip; None: no mirror.
         limits: time limits and number of retries.
 
     Returns:
@@ -146,7 +163,13 @@ def download(
     if mirror is not None:
         check_mirror(mirror)
     out_dir.mkdir(parents=True, exist_ok=True)
-    served = {file.name: _kept(file) for file in dataset.files if _is_valid(out_dir / file.name, file)}
+    if isinstance(dataset, Dataset) and not dataset.files:
+        return _record([_bring(dataset, out_dir, mirror)], out_dir)
+    served = {
+        file.name: _verified(file, "kept", file.name)
+        for file in dataset.files
+        if _is_valid(out_dir / file.name, file)
+    }
     failures: list[str] = []
     for source in dataset.sources:
         missing = [file for file in dataset.files if file.name not in served]
@@ -161,11 +184,37 @@ def download(
     missing = [file for file in dataset.files if file.name not in served]
     if missing:
         raise DownloadError(_all_failed(dataset, missing, failures))
-    provenance = [served[file.name] for file in dataset.files]
+    return _record([served[file.name] for file in dataset.files], out_dir)
+
+
+def _record(provenance: list[Provenance], out_dir: Path) -> list[Provenance]:
     part = out_dir / f"{PROVENANCE}.part"
     part.write_text(json.dumps([asdict(entry) for entry in provenance], indent=2) + "\n", encoding="utf-8")
     part.replace(out_dir / PROVENANCE)
     return provenance
+
+
+def _bring(dataset: Dataset, out_dir: Path, mirror: str | None) -> Provenance:
+    """Link to the folder, or the archive of one, that the user brought under the mirror."""
+    names = [dataset.name, *(f"{dataset.name}{ending}" for ending in ARCHIVES)]
+    mend = (
+        f"{dataset.instructions} Put the folder {dataset.name} (or {dataset.name}.tar.xz, .tar.gz, .tar or .zip) into "
+        f"<folder>, and set the config key `mirror` or the environment variable {MIRROR_VARIABLE} to <folder>."
+    )
+    if mirror is None:
+        raise DownloadError(f"{dataset.name} is not downloaded: you bring it, and no mirror is set. {mend}")
+    if urlsplit(mirror).scheme in ("http", "https"):
+        raise DownloadError(
+            f"{dataset.name} is read in place, so the mirror {mirror} must be a folder. {mend}"
+        )
+    found = [_folder(mirror).resolve() / name for name in names if (_folder(mirror) / name).exists()]
+    if not found:
+        raise DownloadError(f"{dataset.name} is not in {mirror} (looked for {', '.join(names)}). {mend}")
+    for name in names:
+        (out_dir / name).unlink(missing_ok=True)
+    (out_dir / found[0].name).symlink_to(found[0])
+    logger.info("%s: read in place, not verified, from %s", dataset.name, found[0])
+    return Provenance(found[0].name, "mirror", str(found[0]))
 
 
 def _serve(
@@ -190,9 +239,8 @@ def _serve(
                 except _Failed as failure:
                     reasons.append(f"{source.kind}: {file.name}: {failure}")
                 else:
-                    label = place.label
-                    served[file.name] = Provenance(file.name, source.kind, label, file.size, file.sha256)
-                    logger.info("%s: %s from %s", dataset.name, file.name, label)
+                    served[file.name] = _verified(file, source.kind, place.label)
+                    logger.info("%s: %s from %s", dataset.name, file.name, place.label)
         except _Unusable as failure:
             reasons.append(f"{source.kind}: {failure}")
     return served, reasons
@@ -228,7 +276,8 @@ def _places(
 
 
 def _mirror_places(mirror: str, dataset: Files, file: File) -> list[_Place]:
-    names = [f"{folder}{file.name}{suffix}" for folder in (f"{dataset.name}/", "") for suffix in (".gz", "")]
+    suffixes = ("",) if file.is_archive else (".gz", "")
+    names = [f"{folder}{file.name}{suffix}" for folder in (f"{dataset.name}/", "") for suffix in suffixes]
     if urlsplit(mirror).scheme in ("http", "https"):
         return [_Place(url := f"{mirror.rstrip('/')}/{name}", url) for name in names]
     paths = [_folder(mirror) / name for name in names]
@@ -312,23 +361,26 @@ def _cause(error: requests.RequestException) -> str:
 def _store(raw: Iterator[bytes], file: File, target: Path) -> None:
     """Decompress and verify while writing to <target>.part; rename when all is right."""
     part = target.with_name(f"{target.name}.part")
-    digest, size = hashlib.sha256(), 0
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in file.checksums}
+    size = 0
     try:
         with (
             part.open("wb") as stream,
             tqdm(total=file.size, unit="B", unit_scale=True, desc=file.name, disable=None) as bar,
         ):
-            for chunk in _decompressed(raw):
+            for chunk in raw if file.is_archive else _decompressed(raw):
                 size += len(chunk)
                 if size > file.size:
                     raise _Failed(f"wrong content: more than the {file.size} bytes expected")
-                digest.update(chunk)
+                for digest in digests.values():
+                    digest.update(chunk)
                 stream.write(chunk)
                 bar.update(len(chunk))
         if size < file.size:
             raise _Failed(f"incomplete: {size} of {file.size} bytes")
-        if digest.hexdigest() != file.sha256:
-            raise _Failed(f"wrong content: SHA-256 {digest.hexdigest()}, expected {file.sha256}")
+        for name, expected in file.checksums.items():
+            if (got := digests[name].hexdigest()) != expected:
+                raise _Failed(f"wrong content: {_CHECKSUMS[name]} {got}, expected {expected}")
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -360,14 +412,18 @@ def _is_valid(path: Path, file: File) -> bool:
         return False
     if path.stat().st_size == file.size:
         with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256:
-                return True
+            digests = {}
+            for name in file.checksums:
+                stream.seek(0)
+                digests[name] = hashlib.file_digest(stream, name).hexdigest()
+        if digests == file.checksums:
+            return True
     logger.warning("%s is not the published file: it is fetched again", path)
     return False
 
 
-def _kept(file: File) -> Provenance:
-    return Provenance(file.name, "kept", file.name, file.size, file.sha256)
+def _verified(file: File, source: str, location: str) -> Provenance:
+    return Provenance(file.name, source, location, file.size, file.sha256, file.md5)
 
 
 def unpack_programs(packages: Sequence[str], folder: Path, limits: Limits = Limits()) -> Path:
@@ -519,8 +575,9 @@ def _all_failed(dataset: Files, missing: list[File], failures: list[str]) -> str
     for source in dataset.sources:
         match source:
             case MirrorSource():
+                forms = "" if dataset.files[0].is_archive else " (plain, or gzipped as <name>.gz)"
                 lines.append(
-                    f"  - put the files (plain, or gzipped as <name>.gz) into <folder>/{dataset.name}/ and"
+                    f"  - put the files{forms} into <folder>/{dataset.name}/ and"
                     f" set the config key `mirror` or the environment variable {MIRROR_VARIABLE} to <folder>"
                 )
             case HttpSource():

@@ -1,4 +1,4 @@
-"""Images: from the published IDX files to one file of tensors in which every picture occurs once."""
+"""Images: from the published files to one file of tensors in which every picture occurs once."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,32 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from orthograd.data.readers import PARTS, ImagePart, Part, read_parts
 from orthograd.data.registry import registry
+from orthograd.data.scenarios import Subset
 
-Part = Literal["train", "test"]
-PARTS: tuple[Part, Part] = ("train", "test")
-
-# Names of the files that MNIST and its successors publish: (images, labels).
-_IDX_FILES: dict[Part, tuple[str, str]] = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 _METADATA = "dataset"  # one key for all: safetensors writes several keys in an order that varies between runs
-
-
-@dataclass(frozen=True)
-class ImagePart:
-    """The prepared images of one published part.
-
-    Attributes:
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64.
-        index: (N,) int64, row of each image in the published file.
-    """
-
-    images: Tensor
-    labels: Tensor
-    index: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +28,8 @@ class ImageDataset:
         name, version: as in the registry.
         classes: name of each label.
         dropped: number of images dropped by `prepare`, by reason.
-        mean, std: of the train part's pixels in [0, 1], per channel (population standard deviation).
+        mean, std: what `standardise` uses, per channel: those of the registry, or of the train part's pixels in
+            [0, 1] (population standard deviation).
         train, test: the published parts.
     """
 
@@ -95,8 +74,8 @@ def content_hashes(images: Tensor) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images.numpy()]
 
 
-def prepare(raw_dir: Path, dataset_name: str, out: Path) -> dict[str, int]:
-    """Read the IDX files in `raw_dir`, drop repeated images, and write the rest to `out` (safetensors).
+def prepare(raw_dir: Path, dataset_name: str, out: Path, subset: Subset | None = None) -> dict[str, int]:
+    """Read the files in `raw_dir`, drop repeated images, and write the rest to `out` (safetensors).
 
     Equal pixels under different labels: all of those images are dropped, from both parts. Other repetitions:
     the first in the train part stays, or the first in the test part if the train part has none.
@@ -105,16 +84,17 @@ def prepare(raw_dir: Path, dataset_name: str, out: Path) -> dict[str, int]:
         raw_dir: folder with the verified files (`orthograd.data.download.download`).
         dataset_name: name in the registry.
         out: file to write, readable by `load`.
+        subset: which images to take (`orthograd.data.readers.read_parts`); None: all.
 
     Returns:
         Number of images dropped, by reason: `train_conflicting`, `train_repeated`, `test_conflicting`,
         `test_repeated` (within the test part), `test_in_train`.
 
     Raises:
-        ValueError: the dataset is unknown, or images and labels of a part do not fit together.
+        ValueError: the dataset is unknown, or its files are not what was published.
     """
     entry = registry().dataset(dataset_name)
-    parts = {part: _read_part(raw_dir, part, len(entry.classes)) for part in PARTS}
+    parts = read_parts(raw_dir, entry, subset)
     hashes = {part: content_hashes(parts[part].images) for part in PARTS}
 
     labels_of: dict[str, set[int]] = defaultdict(set)
@@ -142,9 +122,12 @@ def prepare(raw_dir: Path, dataset_name: str, out: Path) -> dict[str, int]:
         rows = torch.tensor(kept, dtype=torch.int64)
         tensors[f"{part}_images"] = parts[part].images[rows]
         tensors[f"{part}_labels"] = parts[part].labels[rows]
-        tensors[f"{part}_index"] = rows
+        tensors[f"{part}_index"] = parts[part].index[rows]
 
-    mean, std = _moments(tensors["train_images"])
+    if entry.statistics is None:
+        mean, std = _moments(tensors["train_images"])
+    else:
+        mean, std = list(entry.statistics.mean), list(entry.statistics.std)
     metadata = {
         "name": entry.name,
         "version": entry.version,
@@ -178,26 +161,6 @@ def load(path: Path) -> ImageDataset:
         train=train,
         test=test,
     )
-
-
-def _read_part(raw_dir: Path, part: Part, classes: int) -> ImagePart:
-    # Here and not above: importing torchvision takes seconds, and who loads a prepared dataset does not need it.
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    images_file, labels_file = (raw_dir / name for name in _IDX_FILES[part])
-    images = read_image_file(str(images_file))[:, None]
-    labels = read_label_file(str(labels_file))
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{images_file} holds {len(images)} images but {labels_file} {len(labels)} labels: "
-            "download them again"
-        )
-    if len(labels) and int(labels.max()) >= classes:
-        raise ValueError(
-            f"{labels_file} holds the label {int(labels.max())}, but the registry names {classes} classes: "
-            "download it again, or correct the registry"
-        )
-    return ImagePart(images, labels, torch.arange(len(images)))
 
 
 def _moments(images: Tensor) -> tuple[list[float], list[float]]:

@@ -8,6 +8,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
+ARCHIVES = (".tar.gz", ".tar.xz", ".tar", ".zip")
+MEMORY = 2**32  # bytes that the images of a dataset may take without a subset being chosen
 
 
 def _names_the_file(template: str) -> str:
@@ -65,11 +67,70 @@ Source = Annotated[MirrorSource | HttpSource | DebianSource | WheelSource, Field
 
 
 class File(_Strict):
-    """One file, described by its content after decompression: `size` in bytes, `sha256` in hex."""
+    """One file: `size` in bytes, and the checksums in hex that its publisher or a public project states.
+
+    An archive (`.tar.gz`, …) is described as it is, any other file by its content after decompression.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     size: int = Field(gt=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    md5: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+
+    @model_validator(mode="after")
+    def _can_be_verified(self) -> "File":
+        if self.sha256 is None and self.md5 is None:
+            raise ValueError(f"file {self.name!r} has no checksum: state sha256, or md5 where none is known")
+        return self
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """What is known of the content: names of hashlib's algorithms with digests in hex."""
+        known = {"sha256": self.sha256, "md5": self.md5}
+        return {algorithm: digest for algorithm, digest in known.items() if digest is not None}
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether the file is an archive, which keeps its compression."""
+        return self.name.endswith(ARCHIVES)
+
+
+class IdxLayout(_Strict):
+    """The four IDX files of MNIST and its successors."""
+
+    kind: Literal["idx"]
+
+
+class CifarLayout(_Strict):
+    """The archive of pickled batches that CIFAR-10 is published as."""
+
+    kind: Literal["cifar"]
+
+
+class FolderLayout(_Strict):
+    """Class folders: `<folder>/<class>/<image>`, where several folders may make up one part.
+
+    `classes` of the dataset are the names of the folders. `exclude` is a pattern of file names to leave out. Without
+    `resize` every image has `size` × `size` pixels; with it the shorter side is brought to `resize` pixels, and the
+    central square of `size` pixels is taken.
+    """
+
+    kind: Literal["folders"]
+    train: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = Field(min_length=1)
+    size: int = Field(gt=0)
+    resize: int | None = Field(default=None, gt=0)
+    exclude: str | None = None
+
+
+Layout = Annotated[IdxLayout | CifarLayout | FolderLayout, Field(discriminator="kind")]
+
+
+class Statistics(_Strict):
+    """Mean and standard deviation of each channel of the pixels, scaled to [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class Files(_Strict):
@@ -91,6 +152,9 @@ class Dataset(Files):
     """A published dataset.
 
     `classes` stand in the order of the labels; `train_size` and `test_size` count the images of the published parts.
+    Without `files` the dataset cannot be verified: it is a folder, or an archive of one, that the user brings, and
+    `instructions` say where it is to be had. `statistics` are those that published models expect; without them they are
+    taken from the train part.
     """
 
     version: str
@@ -101,6 +165,32 @@ class Dataset(Files):
     classes: tuple[str, ...] = Field(min_length=2)
     train_size: int = Field(gt=0)
     test_size: int = Field(gt=0)
+    layout: Layout
+    statistics: Statistics | None = None
+    files: tuple[File, ...] = ()
+    instructions: str | None = None
+
+    @model_validator(mode="after")
+    def _only_a_mirror_serves_what_is_not_listed(self) -> "Dataset":
+        mirror_only = all(isinstance(source, MirrorSource) for source in self.sources)
+        if not self.files and not (mirror_only and self.instructions and self.layout.kind == "folders"):
+            raise ValueError(
+                f"dataset {self.name!r} lists no files, so it is brought by the user: it needs the layout folders, "
+                "instructions, and the mirror as its only source"
+            )
+        return self
+
+    @property
+    def needs_subset(self) -> bool:
+        """Whether all images, as they are prepared, take more memory than `MEMORY`."""
+        if self.layout.kind != "folders":
+            return False
+        return (self.train_size + self.test_size) * 3 * self.layout.size**2 > MEMORY
+
+    @property
+    def prepared(self) -> dict[str, object]:
+        """What of the entry goes into the prepared dataset."""
+        return self.model_dump(mode="json", include={"version", "classes", "layout", "statistics"})
 
 
 class SpeechModel(_Strict):

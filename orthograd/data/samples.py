@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from orthograd.reads import Read
+
 
 @dataclass(frozen=True)
 class PixelScale:
@@ -20,10 +22,14 @@ class PixelScale:
 
 @dataclass(frozen=True)
 class Samples:
-    """Images float32 (n, C, H, W) and labels int64 (n,), on the model's device."""
+    """Images float32 (n, C, H, W) and labels int64 (n,), on the model's device.
+
+    `read` says what was loaded, where the images come from a prepared dataset as they are.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    read: Read | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

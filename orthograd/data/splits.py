@@ -2,13 +2,14 @@
 
 A split is a table with one row per image:
 
-    source           published part, "train" or "test"
+    source           published part, "train" or "test"; of another dataset "<dataset>/train" (`orthograd.data.proxy`)
     row              row in the prepared tensors of that part
     published_index  row in the published file
     label            class
     sha256           content hash of the pixels, in hex
     set              the set that the image belongs to
-    retain_order     place in the retain pool's order, -1 outside of the pool (only after `scenario_split`)
+    retain_order     place in the order of the retain pool, or of the proxy pool; -1 outside of both (only after
+                     `scenario_split`)
 
 All draws come from `stratified_order`. Each purpose has a random stream of its own, so that changing one size
 or scenario leaves the other draws of that seed as they were.
@@ -17,7 +18,7 @@ or scenario leaves the other draws of that seed as they were.
 import heapq
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ _DTYPES = {
 }
 _BASE_COLUMNS = [column for column in _DTYPES if column != "retain_order"]
 _BASE_SETS = {"train", "validation", "test"}
-_SCENARIO_SETS = {"forget", "retain", "validation", "test", "validation_forgotten", "test_forgotten"}
+_SCENARIO_SETS = {"forget", "retain", "validation", "test", "validation_forgotten", "test_forgotten", "proxy"}
 
 
 class Stream(IntEnum):
@@ -49,6 +50,8 @@ class Stream(IntEnum):
     TEST_PART = 2
     FORGET = 3
     RETAIN = 4
+    PROXY = 5
+    PROXY_NOISE = 6
 
 
 def generator(seed: int, stream: Stream) -> np.random.Generator:
@@ -103,7 +106,7 @@ def base_split(dataset: "ImageDataset", sizes: SplitSizes, seed: int) -> pd.Data
     Raises:
         ValueError: a part has too few images.
     """
-    train, test = _describe(dataset, "train"), _describe(dataset, "test")
+    train, test = describe(dataset, "train"), describe(dataset, "test")
     wanted = sizes.train + sizes.validation
     if wanted > len(train):
         raise ValueError(
@@ -181,17 +184,20 @@ def scenario_split(base: pd.DataFrame, scenario: RandomScenario | ClassScenario,
     return _checked(split)
 
 
-def retain_subset(split: pd.DataFrame, size: int) -> pd.DataFrame:
-    """The first `size` rows of the retain pool, in the pool's order.
+def retain_subset(
+    split: pd.DataFrame, size: int, source: Literal["retain", "proxy"] = "retain"
+) -> pd.DataFrame:
+    """The first `size` rows of the retain pool, or of the proxy pool that replaces it, in the pool's order.
 
     Raises:
         ValueError: the pool is smaller, or the size is not positive.
     """
-    pool = split[split["retain_order"] >= 0]
+    pool = split[split["set"] == source]
     if not 0 < size <= len(pool):
+        mend = "the train set" if source == "retain" else "the proxy's size"
         raise ValueError(
-            f"retain subset of {size} images, but the retain pool has {len(pool)}: choose a size from 1 to "
-            f"{len(pool)}, or make the train set larger"
+            f"retain subset of {size} images, but the {source} pool has {len(pool)}: choose a size from 1 to "
+            f"{len(pool)}, or make {mend} larger"
         )
     return pool[pool["retain_order"] < size].sort_values("retain_order", ignore_index=True)
 
@@ -240,10 +246,11 @@ def read_split(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _describe(dataset: "ImageDataset", source: str) -> pd.DataFrame:
+def describe(dataset: "ImageDataset", source: Literal["train", "test"]) -> pd.DataFrame:
+    """One row for each prepared image of a part: the columns of a split up to `sha256`."""
     from orthograd.data.images import content_hashes
 
-    part = dataset.train if source == "train" else dataset.test
+    part = dataset.part(source)
     table = pd.DataFrame(
         {
             "source": source,
@@ -265,11 +272,13 @@ def _checked(split: pd.DataFrame) -> pd.DataFrame:
     if unknown:
         raise ValueError(f"unknown sets {sorted(unknown)}: make the split again")
     if with_order:
-        retained = (split["set"] == "retain").to_numpy()
         order = split["retain_order"].to_numpy()
-        if (order[~retained] != -1).any() or (np.sort(order[retained]) != np.arange(retained.sum())).any():
+        pools = [(split["set"] == name).to_numpy() for name in ("retain", "proxy")]
+        numbered = all((np.sort(order[pool]) == np.arange(pool.sum())).all() for pool in pools)
+        if not numbered or (order[~(pools[0] | pools[1])] != -1).any():
             raise ValueError(
-                "retain_order must number the retain pool from 0, and be -1 elsewhere: make the split again"
+                "retain_order must number the retain pool, and the proxy pool, from 0, and be -1 elsewhere: make the "
+                "split again"
             )
     check_disjoint(split)
     return split.astype({column: _DTYPES[column] for column in expected})

@@ -8,5 +8,6 @@
 
 from orthograd.engine.core import OrthoGrad
 from orthograd.engine.diagnostics import Diagnostics
+from orthograd.engine.materialize import NotFiniteError
 
-__all__ = ["Diagnostics", "OrthoGrad"]
+__all__ = ["Diagnostics", "NotFiniteError", "OrthoGrad"]

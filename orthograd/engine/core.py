@@ -15,8 +15,8 @@ from orthograd.engine.diagnostics import Diagnostics
 from orthograd.engine.gramian import OneGraph, RetainPass, gradients_of, gramian_solution, mean_solution
 from orthograd.engine.graph import Graph, Tape
 from orthograd.engine.materialize import (
-    NON_FINITE_MEND,
     LossFunction,
+    NotFiniteError,
     check_independent,
     check_values,
     flat_gradient,
@@ -288,7 +288,7 @@ class OrthoGrad:
     ) -> Diagnostics:
         """Accumulate the direction into ``p.grad`` and write the figures down."""
         if not all(torch.isfinite(part).all() for part in solution.direction):
-            raise ValueError(f"The direction is not finite although the losses are: {NON_FINITE_MEND}")
+            raise NotFiniteError("The direction is not finite although the losses are")
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
         spectrum = solution.spectrum

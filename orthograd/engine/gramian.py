@@ -34,13 +34,13 @@ from orthograd.engine.layers import (
     extended_gramian,
     layer_uses,
 )
-from orthograd.engine.materialize import NON_FINITE_MEND
+from orthograd.engine.materialize import NotFiniteError
 from orthograd.engine.projection import GramianSolver
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
 from orthograd.precision import gradient_eps, joint_norm, wide, wide_dtype
 
-# A refinement step pays where the error that the Gramian brings, about eps·κ², could be seen in the result.
-REFINE_ABOVE = 1e-4
+# A refinement step is made where the error that the Gramian brings, at most eps·κ²/3, could exceed 1e-5.
+REFINE_ABOVE = 3e-5
 
 # Weights that differ by less than this part of the largest are too equal for the second certificate.
 NEARLY_EQUAL = 0.05
@@ -519,7 +519,7 @@ class System:
 
     def __init__(self, extended: Tensor, settings: Settings, eps: float) -> None:
         if not torch.isfinite(extended).all():
-            raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
+            raise NotFiniteError("A gradient is not finite although the losses are")
         extended = extended.cpu().double()
         self._settings = settings
         self.gramian, self.right, self.forget_square = extended[:-1, :-1], extended[:-1, -1], extended[-1, -1]
@@ -612,15 +612,16 @@ def gramian_solution(
     # where no solve can repair it.
     precise = _row_eps(source.eps)
     system = System(found, settings, precise)
+    norms = system.solver.norms + settings.noise_floor
     refinements, cosine, per_layer = 0, None, None
     if precise * system.solver.spectrum.condition_number**2 > REFINE_ABOVE:
-        products, _ = _measure(source, system, forget)
+        products, _ = _measure(source, system, forget, norms)
         system.coefficients = system.coefficients + system.solver.solve(products)
         refinements = 1
     if settings.full_diagnostics:
-        products, per_layer = _measure(source, system, forget)
+        products, per_layer = _measure(source, system, forget, norms)
         cosine = _largest_cosine(system, products)
-    weights, norms = system.weights(), system.solver.norms + settings.noise_floor
+    weights = system.weights()
     if float(weights.max() - weights.min()) <= NEARLY_EQUAL * float(weights.abs().max()):
         source.weighted(random_weights(source.samples), norms, last=False)
     gradients = source.weighted(weights, norms, last=True)
@@ -645,15 +646,22 @@ def gramian_solution(
     )
 
 
-def _measure(source: RetainSource, system: System, forget: Gradients) -> tuple[Tensor, dict[str, float]]:
-    """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor."""
-    removed = source.weighted(system.coefficients, system.solver.norms, last=False)
+def _measure(
+    source: RetainSource, system: System, forget: Gradients, norms: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """⟨g_r^i, g_u⊥⟩ (k,) on the gradients themselves, and the removed fraction of each tensor.
+
+    `norms` are those of the rows, with the noise floor: a row that underflows has no relative accuracy.
+    """
+    removed = source.weighted(system.coefficients, norms, last=False)
     per_layer = {
         name: float(part.norm() / forget[name].norm()) if forget[name].any() else 0.0
         for name, part in removed.items()
     }
     products = source.products({name: forget[name] - part for name, part in removed.items()})
-    bound = math.sqrt(source.eps) * system.solver.norms * math.sqrt(float(system.forget_square))
+    # Both terms of g_u⊥ are rounded: where the rows are nearly dependent, c is large, and its sum more so than g_u.
+    lengths = math.sqrt(float(system.forget_square)) + float(system.coefficients.abs() @ norms)
+    bound = math.sqrt(source.eps) * norms * lengths
     if not ((products - system.residual()).abs() <= bound).all():
         raise RuntimeError(
             "The products of g_u⊥ with the retain gradients belong neither to the Gramian nor to rounding: "

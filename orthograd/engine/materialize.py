@@ -39,6 +39,20 @@ def rows_from_batch(
     return torch.stack(rows)
 
 
+class NotFiniteError(ValueError):
+    """A loss, a gradient or the direction is not finite.
+
+    Args:
+        what: Which, as a sentence without its end.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: look for samples that overflow, lower the learning rate of the step before, or leave the "
+            "sample out."
+        )
+
+
 def check_values(losses: Tensor, name: str) -> None:
     """Refuse losses that cannot carry the weights of samples, or whose gradients would mean nothing.
 
@@ -51,7 +65,7 @@ def check_values(losses: Tensor, name: str) -> None:
             "three digits: call .float() on the logits, and compute the losses from them."
         )
     if not torch.isfinite(losses).all():
-        raise ValueError(f"{name} holds a value that is not finite: {NON_FINITE_MEND}")
+        raise NotFiniteError(f"{name} holds a value that is not finite")
 
 
 def check_losses(losses: Tensor, count: int, name: str) -> Tensor:
@@ -70,6 +84,11 @@ def check_losses(losses: Tensor, count: int, name: str) -> Tensor:
     return losses
 
 
+# A cross-entropy changes by at most twice the largest change of a logit. Memorised samples have losses of 1e-4 that are
+# computed from logits of ten: what rounding does to them is no small part of such a loss.
+LOGIT_SCALE = 32.0
+
+
 def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, name: str) -> int:
     """Refuse a loss function that mixes samples: the first and the last sample alone, and both together.
 
@@ -77,15 +96,16 @@ def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, nam
         Samples sent forward.
 
     Raises:
-        ValueError: If a loss depends on the other sample by more than √eps of the coarsest precision in its
-            graph.
+        ValueError: If a loss depends on the other sample by more than √eps of the larger loss, beyond what rounding
+            logits up to `LOGIT_SCALE` / 2 does; eps is that of the coarsest precision in the graph.
     """
     count = batch_size(batch, name)
     if count == 1:
         return 0
     pair = tree_map(lambda leaf: leaf[:: count - 1], batch)
     together = check_losses(loss_fn(model, pair), 2, name)
-    bound = math.sqrt(coarsest_eps(together)) * together.detach().abs().max()
+    eps = coarsest_eps(together)
+    bound = math.sqrt(eps) * together.detach().abs().max() + eps * LOGIT_SCALE
     with torch.no_grad():
         for index in range(2):
             (alone,) = check_losses(loss_fn(model, take(pair, index, index + 1)), 1, name)
@@ -99,11 +119,6 @@ def check_independent(model: nn.Module, loss_fn: LossFunction, batch: Batch, nam
     return 4
 
 
-NON_FINITE_MEND = (
-    "look for samples that overflow, lower the learning rate of the step before, or leave the sample out."
-)
-
-
 def solve_rows(forget: Tensor, rows: Tensor, parameters: Parameters, settings: Settings) -> Solution:
     """Direction and figures from the forget gradient g_u (d,) and the rows G (k, d), both in float64.
 
@@ -111,7 +126,7 @@ def solve_rows(forget: Tensor, rows: Tensor, parameters: Parameters, settings: S
     replaces the rows by their mean.
     """
     if not (torch.isfinite(forget).all() and torch.isfinite(rows).all()):
-        raise ValueError(f"A gradient is not finite although the losses are: {NON_FINITE_MEND}")
+        raise NotFiniteError("A gradient is not finite although the losses are")
     mean = rows.mean(dim=0)
     span = rows if settings.retain == "per_sample" else mean[None]
     sizes = [parameter.numel() for parameter in parameters.values()]

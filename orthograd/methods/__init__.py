@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+from functools import cache
 
 from orthograd.methods.base import Method
 
@@ -20,8 +21,9 @@ def _own() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
 
 
+@cache
 def entries() -> dict[str, importlib.metadata.EntryPoint]:
-    """The entry points of methods in other distributions, by name.
+    """The entry points of methods in other distributions, by name; looked for once in a process.
 
     Raises:
         ValueError: two methods have one name.
@@ -57,6 +59,11 @@ def module(name: str) -> str:
     if name in _own():
         return f"{__name__}.{name}"
     return _entry(name).module
+
+
+def of_run(run: str) -> str:
+    """The method of a run: `ft` of the runs `ft`, `ft-published` and `ft-<variant>`."""
+    return run if run in names() else run.rpartition("-")[0]
 
 
 def load(name: str) -> Method:

@@ -99,6 +99,8 @@ class DataView:
         seed: of the run. The order of one set depends neither on the method nor on the size of another set.
         pixels: how the images were standardised.
 
+    `accessed` holds what the method asked for so far, by name.
+
     Raises:
         UndeclaredDataError: on access to any other name.
     """
@@ -109,12 +111,14 @@ class DataView:
         self._samples = {name: samples[name] for name in reads}
         self._seed = seed
         self.pixels = pixels
+        self.accessed: dict[DataName, Samples] = {}
 
     def __getitem__(self, name: DataName) -> Samples:
         if name not in self._samples:
             raise UndeclaredDataError(
                 f"the method reads {name!r} but declares only {sorted(self._samples)}: add it to METHOD.reads"
             )
+        self.accessed[name] = self._samples[name]
         return self._samples[name]
 
     def batches(self, name: DataName, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

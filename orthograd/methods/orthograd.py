@@ -80,8 +80,12 @@ def updates(
         data: with a forget set.
         params: the optimizer, the batch size and the number of passes.
         retain: retain batches, one a step.
+
+    It ends by itself where a loss or a gradient is not finite any more.
     """
     from torch.nn import functional as F
+
+    from orthograd.engine import NotFiniteError
 
     def losses(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         images, targets = batch
@@ -97,21 +101,27 @@ def updates(
     optimizer = params.optimizer(engine.model)
     forget = data.batches("forget", params.forget_batch)
     with engine:
-        for forget_batch, retain_batch in islice(
-            zip(forget, retain, strict=True),
-            base.limit(params.passes, data.steps("forget", params.forget_batch)),
-        ):
+        batches = zip(forget, retain, strict=True)
+        steps = base.limit(params.passes, data.steps("forget", params.forget_batch))
+        for number, (forget_batch, retain_batch) in enumerate(islice(batches, steps)):
             optimizer.zero_grad()
-            diagnostics = engine.backward_from(
-                losses, forget_batch, (retain_batch.images, retain_batch.targets)
-            )
+            try:
+                diagnostics = engine.backward_from(
+                    losses, forget_batch, (retain_batch.images, retain_batch.targets)
+                )
+            except NotFiniteError:
+                # After a step it is the model that has diverged, which is a result; before, it is the data.
+                if number == 0:
+                    raise
+                return
             optimizer.step()
             yield base.Step(
                 diagnostics.forward_samples + retain_batch.forward,
                 diagnostics.backward_samples,
                 {
                     name: float(value)
-                    for name in ("rank", "dropped_rows", "removed_fraction", "max_cosine", "condition_number")
+                    # The largest cosine is left out: without full diagnostics it is no measurement on the gradients.
+                    for name in ("rank", "dropped_rows", "removed_fraction", "condition_number")
                     if (value := getattr(diagnostics, name)) is not None
                 },
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from orthograd.metrics.checks import fraction
+
 
 def unlearning_impact_score(
     original_test: float, test: float, forget: float, scenario: Literal["random", "class"]
@@ -24,8 +26,7 @@ def unlearning_impact_score(
         ValueError: an accuracy is no fraction, or the original model has no accuracy to lose.
     """
     for name, value in (("original_test", original_test), ("test", test), ("forget", forget)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} = {value} is not a fraction in [0, 1]: divide percent by 100")
+        fraction(name, value)
     if original_test == 0:
         raise ValueError(
             "original_test = 0: UIS is relative to the original model's test accuracy; train it first"

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from orthograd.reporting.choices import leads, turned
 from orthograd.reporting.data import ExperimentData
+from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import significance_text
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS
 from orthograd.reporting.text import listing, method_label, seeds_text
@@ -11,6 +13,13 @@ _KINDS = {
     "random": "random forgetting (the forget set is a random part of the training data)",
     "class": "class forgetting (the forget set is one class of the training data)",
 }
+
+
+_AT_TARGET = (
+    "Test at target: test accuracy at equal forgetting, interpolated between the last check above the "
+    "target and the first one at or below it; – where a seed has none (target not reached, or at once by "
+    "the first update)."
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,23 @@ def accuracy(data: ExperimentData) -> Caption:
     return Caption(
         data.experiment.title,
         _setting(data),
-        "Accuracy in percent; UIS is a ratio (lower is better). |Δ|: distance of an accuracy to that of the "
-        "retrained models, in percentage points (lower is better); gap: mean of |Δ| over forget, retain and "
-        f"test; {floor}. {_spread(data)} Target: runs that reached the forget target / all runs. Rank: by "
-        "mean gap, among the methods that reached the target in every seed; others are not ranked (–). "
-        f"{_published(data)}"
-        f"Elsewhere – means not defined. {_claims(data, 'smallest mean gap among the ranked methods')}",
+        f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). |Δ|: distance of an accuracy "
+        "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
+        f"forget, retain and test; {floor}. {_spread(data)} Target: runs that reached the forget target / "
+        "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
+        f"not ranked (–). {_published(data)}{_diverged(data)}Elsewhere – means not defined. "
+        f"{_claims(data, 'smallest mean gap among the ranked methods')}",
+    )
+
+
+def _diverged(data: ExperimentData) -> str:
+    counts = data.runs[data.runs["diverged"]].groupby("method", sort=False).size()
+    if counts.empty:
+        return ""
+    named = listing([f"{method_label(str(method))} ({count})" for method, count in counts.items()])
+    return (
+        "Runs whose weights or outputs were not finite in the end count as 'target not reached', and all "
+        f"their predictions that are not finite as wrong: {named}. "
     )
 
 
@@ -50,8 +70,8 @@ def _published(data: ExperimentData) -> str:
     if not data.experiment.published:
         return ""
     return (
-        "Published: the published default parameters, run by the method's own rule to its own end whether or not "
-        "the target was reached; not ranked. "
+        "Published: the published default parameters, run by the method's own rule to its own end whether "
+        "or not the target was reached; not ranked. "
     )
 
 
@@ -62,8 +82,79 @@ def paired(data: ExperimentData) -> Caption:
         _setting(data),
         "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, "
         "UIS as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain and test accuracy. "
-        f"{_spread(data)} Both reached: seeds in which both methods reached the target; in the others they "
-        f"are compared at unequal forgetting. {_claims(data, 'the interval excludes 0')}",
+        f"{_AT_TARGET} {_spread(data)} Resolvable gap: the smallest true difference of the gaps that this "
+        "many seeds would find (power 80%, two-sided 5%), given how the difference varies between them; a "
+        "difference below it is not resolved. Both reached: seeds in which both methods reached the "
+        "target; in the others they are compared at unequal forgetting. "
+        f"{_claims(data, 'the interval excludes 0')}",
+    )
+
+
+_ATTACKED = {
+    "random": "Members: the forget set; unseen: test images. Attacks that need fitting are fitted on "
+    "retain against validation images.",
+    "class": "Members: the forget set; unseen: test images of the forgotten class. Thresholds are fitted "
+    "on one half of both and judged on the other; the SVC is fitted on retain against validation images "
+    "of the other classes.",
+}
+
+
+def membership(data: ExperimentData) -> Caption:
+    """Caption of the table of membership inference attacks, with the reasons for doubt."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "Membership inference: can the forget set be told from images that were never seen? "
+        f"{_ATTACKED[data.kind]} Population: logistic regression on the loss, cross-validated, on equally "
+        "many of both. Low loss: share of pairs in which the forgotten image has the lower loss; below "
+        "0.5 the model over-unlearned. Confidence, entropy, modified entropy (Song & Mittal 2021): a "
+        "threshold for each class, accuracy in percent. SVC: on the confidence in the true class. Chance, "
+        "and ideal: 0.5 and 50%; for SVC, non-members (percent of the forget set that it calls so) the "
+        "ideal is the row Retrained. Average gap: mean |Δ| over forget, retain, test accuracy and that "
+        f"share, in percentage points. {_spread(data)} Controls: each attack has to catch the original "
+        "model, to catch a fake that only changes the arg-max on the forget set, and to be at chance on "
+        f"the retrained models (95% intervals over samples). {_doubts(data)} {_claims(data, None)}",
+    )
+
+
+def _doubts(data: ExperimentData) -> str:
+    failed = data.controls[~data.controls["passed"]]
+    if failed.empty:
+        return "All attacks passed in every seed."
+    reasons = []
+    for attack, rows in failed.groupby("attack", sort=False):
+        seeds = f"{len(rows)} of {len(data.controls[data.controls['attack'] == attack])}"
+        reasons.append(
+            f"{str(attack).replace('_', ' ')} ({seeds} seeds; seed {rows['seed'].iloc[0]}: "
+            f"{rows['reason'].iloc[0]})"
+        )
+    return f"†: not to be believed here, as the attack failed a control: {'; '.join(reasons)}."
+
+
+def closeness(data: ExperimentData) -> Caption:
+    """Caption of the table of closeness to the retrained models."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "ToW: product of 1 − |Δ| over forget, retain and test (1 is retraining). AUS: accuracy kept over "
+        "what is left to forget (DUCK; higher is better). KL (retrained model first) and JS: divergence "
+        "of the outputs from those of a retrained model, in nats; agreement: equal predictions, in "
+        "percent; distance of outputs: mean L2 distance of the softmax outputs. Each is the mean over the "
+        "retrained references of the seed; the row Retrained is what they are to each other, the level "
+        "beyond which no method can be told from them. Weights: L2 distance, relative to the other's norm; models "
+        "that were initialised apart are far apart, whatever they compute. Relearning: steps of plain SGD until the "
+        "forget set is learnt again, settings in the config; – where a seed's model has not learnt it at their end. "
+        f"{_spread(data)} {_claims(data, None)}",
+    )
+
+
+def per_class(data: ExperimentData) -> Caption:
+    """Caption of the table of accuracies class by class."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "Test accuracy class by class, in percent; lowest, median and highest: over the classes of each run, then "
+        f"averaged. Empty for runs whose outputs were not finite. {_spread(data)} {_claims(data, None)}",
     )
 
 
@@ -78,16 +169,60 @@ def cost(data: ExperimentData) -> Caption:
     )
 
 
+def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
+    """Caption of the figure of test accuracies at equal forgetting; ``without`` names the methods that "
+    "have none."""
+    notes = (
+        "Test accuracy in percent at the moment at which the forget accuracy is the target, interpolated "
+        f"between the checks on both sides. One marker a seed ({seeds_text(data.n)}), bar: their mean. "
+        f"Shaded: range of the test accuracy of all retrained models ({_references(data)}); dotted: mean "
+        "of the original models. The axis spans what is shown, it does not start at 0."
+    )
+    if without:
+        notes += (
+            " Not shown, as a seed did not reach the target or passed it with the first update: "
+            f"{listing([method_label(method) for method in without])}."
+        )
+    return Caption(data.experiment.title, _setting(data), notes)
+
+
+def choices(data: ExperimentData) -> Caption:
+    """Caption of the figure of the forms of OrthoGrad, with those that turn the comparison."""
+    sentences = []
+    for model in data.experiment.models:
+        of_model = f" ({model})" if len(data.experiment.models) > 1 else ""
+        for column, words in (("test_at_target", "At equal forgetting"), ("gap", "By gap")):
+            found = leads(data, model, column)
+            if not found:
+                sentences.append(f"{words}{of_model} no baseline can be compared.")
+            elif found[0].method != ORTHOGRAD:
+                sentences.append(f"{words}{of_model} OrthoGrad itself cannot be compared.")
+            elif turned(found):
+                names = listing([method_label(method) for method in turned(found)])
+                sentences.append(f"{words}{of_model} the sign of the mean is another one for {names}.")
+            elif len(found) > 1:
+                sentences.append(f"{words}{of_model} no other form changes the sign of the mean.")
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "How far each form of OrthoGrad is ahead of the best baseline of the same seed, in percentage points: right "
+        f"of 0 it is better. One marker a seed ({seeds_text(data.n)}), bar: their mean. Left: test accuracy at equal "
+        "forgetting, of runs that have one in every seed; right: gap to the retrained models, of runs that reached "
+        "the target in every seed. The best of several baselines is chosen after the fact, seed by seed, in their "
+        f"favour. {' '.join(sentences)} {_claims(data, None)}",
+    )
+
+
 def tradeoff(data: ExperimentData) -> Caption:
     """Caption of the trade-off figure."""
     return Caption(
         data.experiment.title,
         _setting(data),
         f"Test accuracy against forget accuracy, in percent. One marker a seed ({seeds_text(data.n)}); "
-        "hollow: the run did not reach its target. Faint lines: the way from the original model to the final "
-        f"one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to end in, "
-        "drawn at least 4% of the axis wide and high. The axes span all final models; "
-        "ways that leave them are cut.",
+        "hollow: the run did not reach its target. Faint lines: the way from the original model to the "
+        f"final one. Shaded: range over all retrained models (crosses; {_references(data)}), the zone to "
+        "end in, drawn at least 4% of the axis wide and high. The axes span all final models; ways that "
+        "leave them are cut.",
     )
 
 
@@ -95,13 +230,41 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
         f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
-        "Dotted: the forget accuracy at which the run of a seed stops. Shaded: range of the test accuracy "
-        f"of all retrained models ({_references(data)})."
+        "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind "
+        "it the method went on for the curve alone. Shaded: range of the test accuracy of all retrained "
+        f"models ({_references(data)})."
     )
     if without_steps:
         methods = listing([method_label(method) for method in without_steps])
         notes += f" No panel, as there are no steps to show: {methods}."
     return Caption(data.experiment.title, _setting(data), notes)
+
+
+def g_effect(data: ExperimentData) -> Caption:
+    """Caption of the figure with the G-effect along the runs."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "G-effect ⟨∇R, Δθ⟩ (arXiv:2502.19301, here with the sign of the risk's change): what the update did to "
+        "the mean cross-entropy R, in nats, to first order. Left: on the forget set, where above 0 is "
+        "forgetting; right: on images of the retain subset, where 0 is ideal and above 0 is harm. One marker a "
+        f"measurement and seed ({seeds_text(data.n)}), lines through those of a seed; measured where test "
+        "accuracy is, up to the unlearned model. Methods that end in one step, and runs at published defaults, are "
+        "not shown. The axes are linear around 0 and logarithmic beyond.",
+    )
+
+
+def orthogonality(data: ExperimentData) -> Caption:
+    """Caption of the figure of what the projection did."""
+    return Caption(
+        data.experiment.title,
+        _setting(data),
+        "What the projection did in each step up to the unlearned model, one thin line a seed "
+        f"({seeds_text(data.n)}), for the methods that project off per-sample gradients or their mean and "
+        "say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: of "
+        "the length of the forget gradient. Condition number (logarithmic): of the retain gradients at unit "
+        "length; the mean is a single one, of condition number 1.",
+    )
 
 
 def _references(data: ExperimentData) -> str:
@@ -114,8 +277,8 @@ def _spread(data: ExperimentData) -> str:
     if data.n == 1:
         return f"One seed (n = 1): no interval is shown; {_references(data)}, averaged."
     return (
-        f"Mean ± half-width of the 95% t-interval over {seeds_text(data.n)} (seed: split, original model and "
-        f"unlearning run); {_references(data)}, averaged within the seed first."
+        f"Mean ± half-width of the 95% t-interval over {seeds_text(data.n)} (seed: split, original model "
+        f"and unlearning run); {_references(data)}, averaged within the seed first."
     )
 
 
@@ -127,10 +290,17 @@ def _claims(data: ExperimentData, bold: str | None) -> str:
 
 def _setting(data: ExperimentData) -> str:
     experiment = data.experiment
-    text = (
-        f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario {experiment.scenario}: "
-        f"{_KINDS[data.kind]}; retain subset of {experiment.retain_size:,} samples."
+    retain = (
+        "retain subset"
+        if experiment.proxy is None
+        else f"a proxy ({experiment.proxy}) in place of the retain set,"
     )
+    text = (
+        f"Dataset {experiment.dataset}, model {listing(experiment.models)}, scenario "
+        f"{experiment.scenario}: {_KINDS[data.kind]}; {retain} of {experiment.retain_size:,} samples."
+    )
+    if experiment.illustration is not None:
+        text += f" Illustration, by which no claim is decided: {experiment.illustration}."
     if experiment.substitutions:
         text += f" Substitutions: {'; '.join(experiment.substitutions)}."
     return text

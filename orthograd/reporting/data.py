@@ -11,10 +11,22 @@ from typing import Self
 
 import pandas as pd
 
+from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED, Experiment
+from orthograd.scores import PROBES
 
-KEYS = ["dataset", "model", "scenario", "scenario_kind", "retain_size", "method", "seed", "replicate"]
+KEYS = [
+    "dataset",
+    "model",
+    "scenario",
+    "scenario_kind",
+    "retain_size",
+    "proxy",
+    "method",
+    "seed",
+    "replicate",
+]
 SCENARIO_KINDS = ("random", "class")
 
 RUN_ACCURACIES = [
@@ -24,6 +36,7 @@ RUN_ACCURACIES = [
     "accuracy_validation",
     "accuracy_test",
     "accuracy_test_forgotten",
+    "test_at_target",
 ]
 RUN_NUMBERS = [
     "target",
@@ -35,10 +48,25 @@ RUN_NUMBERS = [
     "diff_validation",
     "diff_test",
     "gap",
+    "aus",
+    "tow",
+    "average_gap",
+    *CLOSENESS,
+    *PROBES,
+    *MEMBERSHIP,
 ]
+CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
 TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
-TRAJECTORY_NUMBERS = ["seconds", *TRAJECTORY_ACCURACIES]
+G_EFFECTS = ["g_effect_forget", "g_effect_retain"]
+TRAJECTORY_NUMBERS = [
+    "seconds",
+    *TRAJECTORY_ACCURACIES,
+    *G_EFFECTS,
+    "rank",
+    "removed_fraction",
+    "condition_number",
+]
 
 REFERENCES = (ORIGINAL, RETRAINED)
 
@@ -65,6 +93,8 @@ class ExperimentData:
     runs: pd.DataFrame
     costs: pd.DataFrame
     trajectories: pd.DataFrame
+    controls: pd.DataFrame
+    """One row a model, seed and attack: whether the attack may be believed there, and the reason."""
 
     @property
     def n(self) -> int:
@@ -79,29 +109,33 @@ def rows_of(frame: pd.DataFrame, model: str, method: str) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """All runs of a report: three frames with the columns ``KEYS`` and their own."""
+    """All runs of a report: frames with the columns ``KEYS`` and their own, and the controls of the attacks."""
 
     runs: pd.DataFrame
     costs: pd.DataFrame
     trajectories: pd.DataFrame
+    controls: pd.DataFrame
 
     @classmethod
-    def read(cls, runs: Path, costs: Path, trajectories: Path) -> Self:
-        """Read and check the three CSV files.
+    def read(cls, runs: Path, costs: Path, trajectories: Path, controls: Path) -> Self:
+        """Read and check the four CSV files.
 
         Raises:
             ReportError: a column is missing, a run appears twice, or an accuracy lies outside [0, 1].
         """
-        return cls.of_frames(pd.read_csv(runs), pd.read_csv(costs), pd.read_csv(trajectories))
+        return cls.of_frames(*map(pd.read_csv, (runs, costs, trajectories, controls)))
 
     @classmethod
-    def of_frames(cls, runs: pd.DataFrame, costs: pd.DataFrame, trajectories: pd.DataFrame) -> Self:
-        """Check three frames and give their columns one type each; raises as `read` does."""
+    def of_frames(
+        cls, runs: pd.DataFrame, costs: pd.DataFrame, trajectories: pd.DataFrame, controls: pd.DataFrame
+    ) -> Self:
+        """Check four frames and give their columns one type each; raises as `read` does."""
         runs = _typed("runs", runs, KEYS, RUN_NUMBERS, RUN_ACCURACIES)
-        if "target_reached" not in runs:
-            raise ReportError(
-                "runs: the column target_reached is missing; collect the results again with this version"
-            )
+        for column in ("target_reached", "diverged"):
+            if column not in runs:
+                raise ReportError(
+                    f"runs: the column {column} is missing; collect the results again with this version"
+                )
         reached = runs["target_reached"].astype("boolean")
         steps_but_no_verdict = reached.isna() & ~runs["method"].isin(REFERENCES)
         if steps_but_no_verdict.any():
@@ -116,11 +150,15 @@ class ReportData:
                 "and evaluate the run again"
             )
         return cls(
-            runs=runs.assign(target_reached=reached),
+            # The original and the retrained models have no verdict, and did not diverge.
+            runs=runs.assign(
+                target_reached=reached, diverged=runs["diverged"].astype("boolean").fillna(False).astype(bool)
+            ),
             costs=_typed("costs", costs, KEYS, COST_NUMBERS, []),
             trajectories=_typed(
                 "trajectories", trajectories, [*KEYS, "step"], TRAJECTORY_NUMBERS, TRAJECTORY_ACCURACIES
             ),
+            controls=_controls(controls),
         )
 
     @property
@@ -162,7 +200,34 @@ class ReportData:
             runs=runs.assign(**{f"gap_{name}": runs[f"diff_{name}"].abs() for name in GAP_SETS}),
             costs=costs,
             trajectories=trajectories,
+            controls=self._controls_of(experiment, seeds),
         )
+
+    def _controls_of(self, experiment: Experiment, seeds: tuple[int, ...]) -> pd.DataFrame:
+        controls = self.controls
+        chosen = controls[
+            (controls["dataset"] == experiment.dataset)
+            & (controls["scenario"] == experiment.scenario)
+            & controls["model"].isin(experiment.models)
+        ]
+        for model in experiment.models:
+            for attack in SUCCESS:
+                rows = chosen[(chosen["model"] == model) & (chosen["attack"] == attack)]
+                if sorted(rows["seed"]) != list(seeds):
+                    raise ReportError(
+                        f"{experiment.id}: the attack {attack!r} on {model} has controls for the seeds "
+                        f"{sorted(rows['seed'])}, not {list(seeds)}; collect the results again (run `snakemake`)"
+                    )
+        return chosen
+
+
+def _controls(frame: pd.DataFrame) -> pd.DataFrame:
+    missing = [column for column in CONTROL_COLUMNS if column not in frame]
+    if missing:
+        raise ReportError(
+            f"controls: columns {missing} are missing; collect the results again with this version"
+        )
+    return frame.astype({"seed": "int64", "passed": "bool"})
 
 
 def _typed(
@@ -174,7 +239,8 @@ def _typed(
             f"{name}: columns {missing} are missing; collect the results again with this version"
         )
     types = dict.fromkeys([*numbers, "retain_size"], "float64") | {"seed": "int64", "replicate": "int64"}
-    frame = frame.astype(types)
+    # Empty: no proxy.
+    frame = frame.astype(types).assign(proxy=frame["proxy"].astype(object).where(frame["proxy"].notna(), ""))
     twice = frame.duplicated(subset=keys)
     if twice.any():
         raise ReportError(f"{name}: {_first(frame[twice])} appears twice; collect each run once")
@@ -194,7 +260,11 @@ def _first(rows: pd.DataFrame) -> str:
 
 
 def _selected(frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    is_method = frame["method"].isin(experiment.rows) & (frame["retain_size"] == experiment.retain_size)
+    is_method = (
+        frame["method"].isin(experiment.rows)
+        & (frame["retain_size"] == experiment.retain_size)
+        & (frame["proxy"] == (experiment.proxy or ""))
+    )
     # The original and the retrained models know nothing of the retain subset: their retain_size is empty.
     chosen = is_method | frame["method"].isin(REFERENCES)
     return frame[

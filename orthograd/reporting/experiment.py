@@ -34,9 +34,21 @@ class Experiment(BaseModel):
         default_factory=list,
         description="those of the methods that are also shown at their published defaults",
     )
+    proxy: str | None = Field(
+        None,
+        description="what stands in for the retain subset, one of `proxies`; null: the retain set itself",
+    )
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
+    illustration: str | None = Field(
+        None, min_length=1, description="why no claim is decided by this experiment; null: it counts"
+    )
+
+    @property
+    def source(self) -> str:
+        """Where the retain subset comes from, as a part of paths: 'retain', or the proxy's name behind 'proxy-'."""
+        return "retain" if self.proxy is None else f"proxy-{self.proxy}-"
 
     @property
     def rows(self) -> list[str]:
@@ -66,5 +78,49 @@ class Experiment(BaseModel):
         if ORTHOGRAD not in self.methods:
             raise ValueError(
                 f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
+            )
+        return self
+
+
+class Sweep(BaseModel):
+    """An experiment over sizes of the retain subset: the same comparison at each of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: ExperimentId = Field(description="Short name, for example F-SIZE; names the files")
+    title: str = Field(min_length=1, description="One line for headings")
+    dataset: str = Field(min_length=1, description="Value of the column `dataset`")
+    model: str = Field(min_length=1, description="Value of the column `model`")
+    scenario: str = Field(min_length=1, description="Value of the column `scenario`")
+    retain_sizes: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=2, description="Sizes of the retain subset, ascending"
+    )
+    methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
+    substitutions: list[str] = Field(
+        default_factory=list, description="What stands in for what the paper used, one clause each"
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The comparison at each size."""
+        return [
+            Experiment(
+                id=self.id,
+                title=self.title,
+                dataset=self.dataset,
+                models=[self.model],
+                scenario=self.scenario,
+                retain_size=size,
+                methods=self.methods,
+                substitutions=self.substitutions,
+            )
+            for size in self.retain_sizes
+        ]
+
+    @model_validator(mode="after")
+    def _sizes_ascend(self) -> Self:
+        if sorted(set(self.retain_sizes)) != self.retain_sizes:
+            raise ValueError(
+                f"retain_sizes of {self.id} are {self.retain_sizes}; name each once, in ascending order"
             )
         return self

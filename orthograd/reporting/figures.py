@@ -22,8 +22,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
-from orthograd.reporting.data import ExperimentData, ReportError, rows_of
-from orthograd.reporting.experiment import ORIGINAL, RETRAINED
+from orthograd.reporting.choices import LEADS, forms, leads
+from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
+from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
 
 PAGE_WIDTH = 6.75
@@ -112,7 +113,114 @@ class RenderedFigure:
 def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
     """The caption of each figure by its name, without drawing it."""
     _, without_steps = _panels_of(data)
-    return {"tradeoff": captions.tradeoff(data), "trajectories": captions.trajectories(data, without_steps)}
+    return {
+        "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
+        "choices": captions.choices(data),
+        "tradeoff": captions.tradeoff(data),
+        "trajectories": captions.trajectories(data, without_steps),
+        "g_effect": captions.g_effect(data),
+        "orthogonality": captions.orthogonality(data),
+    }
+
+
+def equal_forgetting(data: ExperimentData) -> RenderedFigure:
+    """Test accuracy at the target: one line a method, one marker a seed, and the range of the retrained models."""
+    styles = method_styles(data.report_methods)
+    models = data.experiment.models
+    hidden = _not_comparable(data)
+    rows = [row for row in data.experiment.rows if row not in hidden]
+    with mpl.style.context(STYLE):
+        height = 0.95 + 0.24 * len(rows)
+        figure, axes = axes_grid(1, len(models), len(models), 4.8 if len(models) == 1 else PAGE_WIDTH, height)
+        for ax, model in zip(axes, models, strict=True):
+            of_model = data.runs[data.runs["model"] == model]
+            retrained = 100 * of_model.loc[of_model["method"] == RETRAINED, "accuracy_test"]
+            ax.axvspan(retrained.min(), retrained.max(), color=_ZONE, alpha=0.35, lw=0, zorder=1)
+            original = 100 * of_model.loc[of_model["method"] == ORIGINAL, "accuracy_test"].mean()
+            ax.axvline(original, color=_INK, ls=":", lw=0.9, zorder=2)
+            for place, row in enumerate(rows):
+                style = styles[row.removesuffix(PUBLISHED)]
+                values = 100 * rows_of(of_model, model, row)["test_at_target"]
+                own = row in data.experiment.methods
+                ax.plot(
+                    values,
+                    [place] * len(values),
+                    marker=style.marker,
+                    ms=5.5,
+                    ls="",
+                    mfc=style.colour if own else "white",
+                    mec="white" if own else style.colour,
+                    mew=0.6 if own else 1.2,
+                    zorder=4,
+                    clip_on=False,
+                )
+                ax.plot(values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
+            ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Test accuracy at the target (%)")
+            ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if ax is axes[0] else [])
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            if len(models) > 1:
+                ax.set_title(model)
+            sns.despine(ax=ax)
+        handles = [
+            Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, range"),
+            Line2D([], [], color=_INK, ls=":", lw=0.9, label="Original, mean"),
+            Line2D([], [], marker="|", ms=10, mew=1.6, ls="", color=_INK, label="Mean over seeds"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        return _rendered(figure, data, "equal_forgetting")
+
+
+def choices(data: ExperimentData) -> RenderedFigure:
+    """The lead of every form of OrthoGrad over the best baseline: a panel a quantity, one marker a seed."""
+    styles = method_styles(data.report_methods)
+    models, rows = data.experiment.models, forms(data)
+    with mpl.style.context(STYLE):
+        height = 0.85 + (0.6 + 0.26 * len(rows)) * len(models)
+        figure, axes = axes_grid(len(models), 2, 2 * len(models), PAGE_WIDTH, height)
+        for index, ax in enumerate(axes):
+            model, column = models[index // 2], list(LEADS)[index % 2]
+            ax.axvline(0, color=_INK, lw=0.8, zorder=1)
+            found = leads(data, model, column)
+            for lead in found:
+                style, place = styles[lead.method], rows.index(lead.method)
+                ax.plot(
+                    lead.values,
+                    [place] * len(lead.values),
+                    marker=style.marker,
+                    ms=5.5,
+                    ls="",
+                    color=style.colour,
+                    mec="white",
+                    mew=0.6,
+                    zorder=4,
+                    clip_on=False,
+                )
+                ax.plot(lead.values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
+            if not found:
+                ax.text(
+                    0.5, 0.5, "no baseline to compare with", ha="center", transform=ax.transAxes, fontsize=7
+                )
+            ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
+            ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if index % 2 == 0 else [])
+            title, _ = LEADS[column]
+            ax.set_title(title + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+            sns.despine(ax=ax)
+        handles = [
+            Line2D([], [], color=_INK, lw=0.8, label="Best baseline of the seed"),
+            Line2D([], [], marker="|", ms=10, mew=1.6, ls="", color=_INK, label="Mean over seeds"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+        return _rendered(figure, data, "choices")
+
+
+def _not_comparable(data: ExperimentData) -> list[str]:
+    """Rows without a test accuracy at the target in some seed."""
+    return [
+        row
+        for row in data.experiment.rows
+        if data.runs.loc[data.runs["method"] == row, "test_at_target"].isna().any()
+    ]
 
 
 def tradeoff(data: ExperimentData) -> RenderedFigure:
@@ -166,7 +274,7 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
     _target_zone(ax, x[zone], y[zone], x_limits, y_limits)
     for method in data.experiment.methods:
         style = styles[method]
-        paths = rows_of(data.trajectories, model, method).sort_values("step", kind="stable")
+        paths = _unlearning_steps(data, model, method)
         # Rows of a check between two measurements have no test accuracy.
         for _, path in paths.dropna(subset=["accuracy_test"]).groupby("seed"):
             ax.plot(
@@ -214,6 +322,13 @@ def _tradeoff_panel(ax: Axes, data: ExperimentData, model: str, styles: dict[str
     sns.despine(ax=ax)
 
 
+def _unlearning_steps(data: ExperimentData, model: str, method: str) -> pd.DataFrame:
+    """The trajectories of a method up to its unlearned models: without what was recorded behind the target."""
+    rows = rows_of(data.trajectories, model, method).sort_values(["seed", "step"], kind="stable")
+    last = rows_of(data.runs, model, method).set_index("seed")["steps"]
+    return rows[rows["step"] <= rows["seed"].map(last)]
+
+
 def trajectories(data: ExperimentData) -> RenderedFigure:
     """Forget, validation and test accuracy against the step: one panel a method, one thin line a seed.
 
@@ -244,6 +359,18 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
             ax.axhspan(retrained.min(), retrained.max(), color=_ZONE, alpha=0.35, lw=0, zorder=1)
             for target in sorted(set(rows_of(data.runs, model, method)["target"].dropna())):
                 ax.axhline(100 * target, color=_INK, ls=":", lw=0.9, zorder=2)
+            for _, way in _unlearning_steps(data, model, method).groupby("seed"):
+                ax.plot(
+                    way["step"].iloc[-1],
+                    100 * way["accuracy_forget"].iloc[-1],
+                    marker="o",
+                    ms=4,
+                    mfc="white",
+                    mec=_INK,
+                    mew=0.9,
+                    ls="",
+                    zorder=4,
+                )
             for _, path in rows.groupby("seed"):
                 for column, (_, colour, dashes) in curves.items():
                     known = path.dropna(subset=[column])
@@ -259,11 +386,119 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
         handles = [
             *(Line2D([], [], color=c, ls=d, lw=1.4, label=label) for label, c, d in curves.values()),
             Line2D([], [], color=_INK, ls=":", lw=1.2, label="Target (forget)"),
+            Line2D([], [], marker="o", ms=4, mfc="white", mec=_INK, mew=0.9, ls="", label="Stop"),
             Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, test"),
         ]
         ncols = len(handles) if columns == 4 else 3
         figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False)
         return _rendered(figure, data, "trajectories")
+
+
+# What a projecting method reports of each step, and how it is shown.
+DIAGNOSTICS = {
+    "rank": "Rank of the retain gradients",
+    "removed_fraction": "Part of g_u removed, ‖g_u − g_u⊥‖ / ‖g_u‖",
+    "condition_number": "Condition number, retain gradients",
+}
+
+
+def orthogonality(data: ExperimentData) -> RenderedFigure:
+    """What the projection did in each step: one panel a diagnostic, one thin line a seed of each projecting method.
+
+    Raises:
+        ReportError: no method reported it.
+    """
+    styles = method_styles(data.report_methods)
+    with mpl.style.context(STYLE):
+        models = data.experiment.models
+        drawing, axes = axes_grid(len(models), 3, 3 * len(models), PAGE_WIDTH, 0.5 + 2.1 * len(models))
+        shown: dict[str, MethodStyle] = {}
+        for index, ax in enumerate(axes):
+            model, column = models[index // 3], list(DIAGNOSTICS)[index % 3]
+            for method in data.experiment.methods:
+                rows = _unlearning_steps(data, model, method).dropna(subset=[column])
+                for _, path in rows.groupby("seed"):
+                    shown[method] = styles[method]
+                    ax.plot(
+                        path["step"],
+                        path[column],
+                        color=styles[method].colour,
+                        ls=styles[method].dashes,
+                        lw=0.9,
+                    )
+            if column == "condition_number":
+                ax.set_yscale("log")
+            ax.set_title(DIAGNOSTICS[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.set(xlabel="Unlearning step")
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            sns.despine(ax=ax)
+        if not shown:
+            raise ReportError(
+                f"{data.experiment.id}: no method reports {list(DIAGNOSTICS)}; run the unlearning steps again"
+            )
+        handles = [
+            Line2D([], [], color=style.colour, ls=style.dashes, lw=1.4, label=style.label)
+            for style in shown.values()
+        ]
+        drawing.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        return _rendered(drawing, data, "orthogonality")
+
+
+def g_effect(data: ExperimentData) -> RenderedFigure:
+    """What updates did to the risk of the forget set and of retain images, against the step.
+
+    Raises:
+        ReportError: no run has it.
+    """
+    styles = method_styles(data.report_methods)
+    titles = {
+        "g_effect_forget": "Forget set, ⟨∇R(D_u), Δθ⟩ (nats)",
+        "g_effect_retain": "Retain, ⟨∇R(D_r), Δθ⟩ (nats)",
+    }
+    with mpl.style.context(STYLE):
+        models = data.experiment.models
+        drawing, axes = axes_grid(len(models), 2, 2 * len(models), PAGE_WIDTH, 0.9 + 2.4 * len(models))
+        shown: dict[str, MethodStyle] = {}
+        for index, ax in enumerate(axes):
+            model, column = models[index // 2], G_EFFECTS[index % 2]
+            ax.axhline(0, color=_INK, lw=0.6, zorder=1)
+            for method in data.experiment.methods:
+                rows = _unlearning_steps(data, model, method).dropna(subset=[column])
+                for _, path in rows.groupby("seed"):
+                    style = shown[method] = styles[method]
+                    ax.plot(
+                        path["step"],
+                        path[column],
+                        color=style.colour,
+                        ls=style.dashes,
+                        marker=style.marker,
+                        ms=4,
+                        mec="white",
+                        mew=0.4,
+                        lw=0.9,
+                    )
+            ax.set_yscale("symlog", linthresh=1e-3)
+            ax.set_title(titles[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.set(xlabel="Unlearning step")
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            sns.despine(ax=ax)
+        if not shown:
+            raise ReportError(f"{data.experiment.id}: no run has {G_EFFECTS}; run the unlearning steps again")
+        handles = [
+            Line2D(
+                [],
+                [],
+                color=style.colour,
+                ls=style.dashes,
+                marker=style.marker,
+                ms=4,
+                lw=1.4,
+                label=style.label,
+            )
+            for style in shown.values()
+        ]
+        drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        return _rendered(drawing, data, "g_effect")
 
 
 def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]], list[str]]:
@@ -289,7 +524,14 @@ def _panels_of(data: ExperimentData) -> tuple[list[tuple[str, str, pd.DataFrame]
     return panels, list(dict.fromkeys(without_steps))
 
 
-FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (tradeoff, trajectories)
+FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (
+    equal_forgetting,
+    choices,
+    tradeoff,
+    trajectories,
+    g_effect,
+    orthogonality,
+)
 """One function a figure, in the order of ``FIGURE_NAMES``."""
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from orthograd.reporting import proxy, search, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
-from orthograd.reporting.experiment import RETRAINED, Experiment
+from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
-from orthograd.reporting.names import FIGURE_NAMES
+from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
@@ -90,6 +91,13 @@ class PageContext:
     experiments: Sequence[ExperimentNotes]
     conditions: Conditions
     states: Sequence[ExperimentState]
+    audit: Mapping[str, str]
+    """`text` and `alarm` of the audit's headline; its page lies beside this one."""
+    trials: search.SearchData | None = None
+    """The trials behind the parameters, where the profile names them."""
+    sweeps: Sequence[Sweep] = ()
+    notebooks: Sequence[str] = ()
+    """Names of the executed notebooks in `notebooks/` beside the page."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,13 @@ GLOSSARY = (
         "Test, forgotten class",
         "",
         "Class forgetting only: accuracy on the test samples of the forgotten class.",
+    ),
+    Term(
+        "Test at target",
+        "A_i + (A_{i+1} − A_i) (F_i − target) / (F_i − F_{i+1})",
+        "Test accuracy A at equal forgetting: interpolated between the two checks i and i + 1 between which the "
+        "forget accuracy F falls to the target for the first time. The headline comparison, since runs end below "
+        "the target by as much as their steps are long.",
     ),
     Term(
         "UIS, random forgetting",
@@ -206,6 +221,7 @@ def render(context: PageContext, out: Path) -> Path:
         ReportError: a file of a table or figure is missing, or the results do not support the report.
     """
     selections = [(notes, context.data.select(notes.experiment)) for notes in context.experiments]
+    sweeps = [sweep.SweepData.select(context.data, section) for section in context.sweeps]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orthograd.reporting"),
         autoescape=True,
@@ -215,13 +231,24 @@ def render(context: PageContext, out: Path) -> Path:
     )
     html = environment.get_template("index.html.j2").render(
         title=context.title,
-        summary=summary([data for _, data in selections]),
+        summary=summary([data for _, data in selections], sweeps, context.data),
         conditions=context.conditions,
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, out.parent) for notes, data in selections],
+        sweeps=[_sweep_section(data, out.parent) for data in sweeps],
+        search=None if context.trials is None else _search_section(context.trials, out.parent),
+        notebooks=[
+            (
+                NOTEBOOKS[name],
+                [_existing(out.parent, f"notebooks/{name}.{suffix}") for suffix in ("html", "ipynb")],
+            )
+            for name in context.notebooks
+        ],
         states=context.states,
+        audit=context.audit,
+        audit_page=_existing(out.parent, AUDIT_PAGE),
         glossary=GLOSSARY,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -238,14 +265,16 @@ class Summary:
     """(experiment id, title, verdict)"""
 
 
-def summary(selections: Sequence[ExperimentData]) -> Summary:
-    """What was run and what came out, from the data alone."""
+def summary(
+    selections: Sequence[ExperimentData], sweeps: Sequence[sweep.SweepData], data: ReportData
+) -> Summary:
+    """What was run and what came out, from the data alone; a run that several experiments show counts once."""
     methods = list(dict.fromkeys(method for s in selections for method in s.experiment.methods))
-    unlearned = sum(int((~s.runs["method"].isin(REFERENCES)).sum()) for s in selections)
-    retrained = sum(int((s.runs["method"] == RETRAINED).sum()) for s in selections)
+    unlearned = int((~data.runs["method"].isin(REFERENCES)).sum())
+    retrained = int((data.runs["method"] == RETRAINED).sum())
+    count = len(selections) + len(sweeps)
     opening = (
-        f"{len(selections)} experiment{'' if len(selections) == 1 else 's'} compare"
-        f"{'s' if len(selections) == 1 else ''} {len(methods)} methods "
+        f"{count} experiment{'' if count == 1 else 's'} compare{'s' if count == 1 else ''} {len(methods)} methods "
         f"({listing([method_label(method) for method in methods])}) with models retrained from scratch: "
         f"{unlearned} unlearning runs and {retrained} retrained references."
     )
@@ -255,11 +284,14 @@ def summary(selections: Sequence[ExperimentData]) -> Summary:
         for model in selection.experiment.models:
             title = selection.experiment.title + (f", {model}" if several else "")
             findings.append((selection.experiment.id, title, verdict(selection, model)))
+    findings += [(s.sweep.id, s.sweep.title, sweep.verdict(s)) for s in sweeps]
     return Summary(opening, tuple(findings))
 
 
 @dataclass(frozen=True, eq=False)
-class _TableView:
+class TableView:
+    """A table as the page shows it."""
+
     title: str
     table: Table
     links: Sequence[str]
@@ -275,10 +307,20 @@ class _FigureView:
 
 _TABLE_TITLES = {
     "accuracy": "Accuracy and distance to retraining",
+    "membership": "Membership inference",
+    "closeness": "Likeness to the retrained models",
+    "per_class": "Test accuracy class by class",
     "paired": "OrthoGrad against each other method",
     "cost": "Cost",
 }
-_FIGURE_TITLES = {"tradeoff": "Forgetting against test accuracy", "trajectories": "Trajectories"}
+_FIGURE_TITLES = {
+    "equal_forgetting": "Test accuracy at equal forgetting",
+    "choices": "Forms of OrthoGrad beside the best baseline",
+    "tradeoff": "Forgetting against test accuracy",
+    "trajectories": "Trajectories",
+    "g_effect": "What a step does to the risks",
+    "orthogonality": "What the projection removes",
+}
 
 
 def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict[str, object]:
@@ -288,27 +330,62 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
     return {
         "experiment": notes.experiment,
         "setting": tables[0].caption.setting,
-        "tables": [
-            _TableView(
-                _TABLE_TITLES[table.name],
-                table,
-                [_existing(folder, table_path(identifier, table.name, suffix)) for suffix in TABLE_FORMATS],
-            )
-            for table in tables
-        ],
+        "tables": [table_view(_TABLE_TITLES[table.name], table, folder) for table in tables],
         "figures": [
-            _FigureView(
-                _FIGURE_TITLES[name],
-                captions[name].notes,
-                _embedded(folder / _existing(folder, figure_path(identifier, name, "svg"))),
-                [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS],
-            )
+            _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
         ],
+        "proxy": None
+        if (name := notes.experiment.proxy) is None
+        else _figure_view(
+            "Examples of the proxy", identifier, proxy.NAME, proxy.caption("", name).notes, folder
+        ),
         "commands": notes.commands,
         "split_sizes": notes.split_sizes,
         "stop_rule": stop_rule_text(notes.stop_rule, data),
     }
+
+
+def _sweep_section(data: sweep.SweepData, folder: Path) -> dict[str, object]:
+    caption = sweep.figure_caption(data)
+    return {
+        "id": data.sweep.id,
+        "title": data.sweep.title,
+        "setting": caption.setting,
+        "table": table_view("Sizes of the retain subset", sweep.table(data), folder),
+        "figure": _figure_view("Against the size", data.sweep.id, sweep.NAME, caption.notes, folder),
+    }
+
+
+def _search_section(data: search.SearchData, folder: Path) -> dict[str, object]:
+    return {
+        "id": search.SECTION,
+        "title": search.TITLE,
+        "opening": search.opening(data),
+        "setting": search.setting(data),
+        "tables": [
+            table_view(f"Scenario {scenario}", search.table(data, scenario), folder)
+            for scenario in data.scenarios
+        ],
+        "figure": _figure_view(
+            "All trials", search.SECTION, search.FIGURE, search.figure_caption(data).notes, folder
+        ),
+    }
+
+
+def table_view(title: str, table: Table, folder: Path) -> TableView:
+    """A table with the links to its files.
+
+    Raises:
+        ReportError: a file is missing.
+    """
+    paths = [table_path(table.experiment_id, table.name, suffix) for suffix in TABLE_FORMATS]
+    return TableView(title, table, [_existing(folder, path) for path in paths])
+
+
+def _figure_view(title: str, identifier: str, name: str, notes: str, folder: Path) -> _FigureView:
+    links = [_existing(folder, figure_path(identifier, name, suffix)) for suffix in FIGURE_FORMATS]
+    return _FigureView(title, notes, _embedded(folder / figure_path(identifier, name, "svg")), links)
 
 
 def _existing(folder: Path, relative: str) -> str:

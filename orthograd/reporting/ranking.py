@@ -50,9 +50,9 @@ def significance_text(n: int) -> str:
 def verdict(data: ExperimentData, model: str) -> str:
     """A few sentences: the winner by gap to retrained, where OrthoGrad stands, and what n allows to claim."""
     table = standings(data, model)
+    sentences = [_headline(data, model)]
     ranked = sorted((s for s in table if s.rank is not None), key=lambda s: s.rank or 0)
     unranked = [s for s in table if s.rank is None and s.method in data.experiment.methods]
-    sentences = []
     if not ranked:
         sentences.append("No method reached the target in every seed, so none is ranked.")
     else:
@@ -88,6 +88,33 @@ def verdict(data: ExperimentData, model: str) -> str:
         sentences.append(f"Not ranked, target not reached in every seed: {listing(counts)}.")
     sentences.append(significance_text(data.n) + ".")
     return " ".join(sentences)
+
+
+def _headline(data: ExperimentData, model: str) -> str:
+    """Who keeps most test accuracy at equal forgetting, and where OrthoGrad stands."""
+    kept = {
+        method: summarise(rows_of(data.runs, model, method), "test_at_target")
+        for method in data.experiment.methods
+    }
+    order = sorted(
+        (method for method, value in kept.items() if not math.isnan(value.mean)),
+        key=lambda method: -kept[method].mean,
+    )
+    if not order:
+        return "No method passes the target step by step in every seed: none has a test accuracy at equal forgetting."
+
+    def of(method: str) -> str:
+        return f"{method_label(method)} {estimate(kept[method], 100, 2)}%"
+
+    sentence = (
+        f"At equal forgetting (forget accuracy interpolated to the target) {of(order[0])} is the highest test accuracy "
+        f"of {len(order)} method{'' if len(order) == 1 else 's'} that can be compared so"
+    )
+    if ORTHOGRAD in order[1:]:
+        sentence += f"; {of(ORTHOGRAD)} is number {order.index(ORTHOGRAD) + 1}"
+    if ORTHOGRAD not in order:
+        sentence += "; OrthoGrad is not among them"
+    return sentence + "."
 
 
 def _points(gap: Interval) -> str:

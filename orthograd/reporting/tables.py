@@ -9,13 +9,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from orthograd.measures import PER_CLASS
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting import captions
-from orthograd.reporting.data import REFERENCES, ExperimentData, rows_of
+from orthograd.reporting.data import REFERENCES, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import standings
-from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, Interval, paired, per_seed, summarise
-from orthograd.reporting.text import ABSENT, estimate, method_label
+from orthograd.reporting.statistics import (
+    MIN_SEEDS_FOR_CLAIMS,
+    Interval,
+    paired,
+    per_seed,
+    resolution,
+    summarise,
+)
+from orthograd.reporting.text import ABSENT, estimate, method_label, number
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Cell:
 
     text: str
     bold: bool = False
+    doubtful: bool = False
+    """Its column has a number that is not to be believed; the caption says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +59,11 @@ class Table:
     text_columns: int
     """Number of leading columns that are text (aligned left); the others are numbers."""
 
+    @property
+    def latex_columns(self) -> str:
+        """How LaTeX aligns the columns."""
+        return "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
+
     def to_csv(self) -> str:
         """Raw numbers, full precision."""
         return self.frame.to_csv(index=False, lineterminator="\n")
@@ -63,7 +78,6 @@ class Table:
 
     def to_latex(self) -> str:
         """A floating table for booktabs and graphicx, shrunk to the width of the text."""
-        columns = "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
         body = [[_latex_cell(cell) for cell in row] for row in self.rows]
         header = " & ".join(escape_latex(text) for text in self.header)
         lines = [
@@ -73,7 +87,7 @@ class Table:
             f"\\caption{{{escape_latex(self.caption.text)}}}",
             f"\\label{{tab:{self.experiment_id}-{self.name}}}",
             "\\resizebox{\\textwidth}{!}{%",
-            f"\\begin{{tabular}}{{{columns}}}",
+            f"\\begin{{tabular}}{{{self.latex_columns}}}",
             "\\toprule",
             f"{header} \\\\",
             "\\midrule",
@@ -92,6 +106,7 @@ def accuracy_table(data: ExperimentData) -> Table:
         Metric("accuracy_forget", "Forget", 100, 1),
         Metric("accuracy_retain", "Retain", 100, 1),
         Metric("accuracy_test", "Test", 100, 1),
+        Metric("test_at_target", "Test at target", 100, 1),
         *(forgotten if data.kind == "class" else []),
         Metric("uis", "UIS", 1, 3),
         Metric("gap", "Gap", 100, 2),
@@ -130,6 +145,102 @@ def accuracy_table(data: ExperimentData) -> Table:
     return _table(data, "accuracy", captions.accuracy(data), frame, "Method", header, rows)
 
 
+DOUBTFUL = " †"
+"""Behind the header of a column that is not to be believed."""
+
+
+def membership_table(data: ExperimentData) -> Table:
+    """Every membership inference attack on every model; attacks that failed a control are marked."""
+    shown = [
+        (Metric("mia_population_auc", "Population, AUC", 1, 3), "population"),
+        (Metric("mia_low_loss_auc", "Low loss, AUC", 1, 3), "population"),
+        (Metric("mia_confidence_accuracy", "Confidence, acc.", 100, 1), "confidence"),
+        (Metric("mia_entropy_accuracy", "Entropy, acc.", 100, 1), "entropy"),
+        (Metric("mia_modified_entropy_accuracy", "Modified entropy, acc.", 100, 1), "modified_entropy"),
+        (Metric("mia_svc_auc", "SVC, AUC", 1, 3), "svc"),
+        (Metric("mia_svc_non_member_share", "SVC, non-members", 100, 1), "svc"),
+        (Metric("average_gap", "Average gap", 100, 2), "svc"),
+    ]
+    failed = set(data.controls.loc[~data.controls["passed"], "attack"])
+    rows: list[tuple[Cell, ...]] = []
+    raw: list[dict[str, object]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            runs = rows_of(data.runs, model, method)
+            values = {metric.key: summarise(runs, metric.key) for metric, _ in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            cells = (_cell(values[metric.key], metric, doubtful=attack in failed) for metric, attack in shown)
+            rows.append((*_names(data, model, method), *cells))
+    header = [metric.label + (DOUBTFUL if attack in failed else "") for metric, attack in shown]
+    return _table(data, "membership", captions.membership(data), pd.DataFrame(raw), "Method", header, rows)
+
+
+def closeness_table(data: ExperimentData) -> Table:
+    """How alike each model is to the retrained ones, beyond accuracies."""
+    shown = [
+        Metric("tow", "ToW", 1, 3),
+        Metric("aus", "AUS", 1, 3),
+        *(
+            Metric(f"{key}_{name}", f"{label}, {name}", scale, decimals)
+            for key, label, scale, decimals in (
+                ("kl", "KL", 1, 3),
+                ("js", "JS", 1, 3),
+                ("agreement", "Agreement", 100, 1),
+                ("activation_distance", "Distance of outputs", 1, 3),
+            )
+            for name in ("forget", "test")
+        ),
+        Metric("weight_distance_retrained", "Weights, to retrained", 1, 2),
+        Metric("weight_distance_original", "Weights, to original", 1, 2),
+        Metric("relearning_steps", "Relearning steps", 1, 1),
+    ]
+    rows: list[tuple[Cell, ...]] = []
+    raw: list[dict[str, object]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            runs = rows_of(data.runs, model, method)
+            values = {metric.key: summarise(runs, metric.key) for metric in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            rows.append((*_names(data, model, method), *(_cell(values[m.key], m) for m in shown)))
+    header = [metric.label for metric in shown]
+    return _table(data, "closeness", captions.closeness(data), pd.DataFrame(raw), "Method", header, rows)
+
+
+# More classes than this are not shown one by one.
+MOST_CLASSES = 20
+
+
+def per_class_table(data: ExperimentData) -> Table:
+    """Test accuracy of the lowest, the median and the highest class of each run, and of each class if they are few.
+
+    Raises:
+        ReportError: the runs have no accuracies by class.
+    """
+    columns = [
+        column
+        for column in map(str, data.runs)
+        if column.startswith(PER_CLASS) and data.runs[column].notna().any()
+    ]
+    if not columns:
+        raise ReportError("runs: no accuracies by class; collect the results again with this version")
+    by_class = data.runs[columns]
+    runs = data.runs.assign(
+        lowest=by_class.min(axis=1), median=by_class.median(axis=1), highest=by_class.max(axis=1)
+    )
+    shown = [Metric(name, name.capitalize(), 100, 1) for name in ("lowest", "median", "highest")]
+    if len(columns) <= MOST_CLASSES:
+        shown += [Metric(column, column.removeprefix(PER_CLASS), 100, 1) for column in columns]
+    raw: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model in data.experiment.models:
+        for method in [*REFERENCES, *data.experiment.rows]:
+            values = {metric.key: summarise(rows_of(runs, model, method), metric.key) for metric in shown}
+            raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
+            rows.append((*_names(data, model, method), *(_cell(values[m.key], m) for m in shown)))
+    header = [metric.label for metric in shown]
+    return _table(data, "per_class", captions.per_class(data), pd.DataFrame(raw), "Method", header, rows)
+
+
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
@@ -137,6 +248,7 @@ def paired_table(data: ExperimentData) -> Table:
         Metric("accuracy_forget", "Forget", 100, 1),
         Metric("accuracy_retain", "Retain", 100, 1),
         Metric("accuracy_test", "Test", 100, 1),
+        Metric("test_at_target", "Test at target", 100, 1),
         *(forgotten if data.kind == "class" else []),
         Metric("uis", "UIS", 1, 3),
         Metric("gap", "Gap", 100, 2),
@@ -156,6 +268,8 @@ def paired_table(data: ExperimentData) -> Table:
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
+            resolved = resolution(per_seed(ours, "gap") - per_seed(theirs, "gap"))
+            raw[-1]["smallest_gap"] = resolved
             rows.append(
                 (
                     *_names(data, model, method),
@@ -165,10 +279,11 @@ def paired_table(data: ExperimentData) -> Table:
                         )
                         for m in shown
                     ),
+                    Cell(number(100 * resolved, 2)),
                     Cell(f"{both}/{data.n}"),
                 )
             )
-    header = [*(metric.label for metric in shown), "Both reached"]
+    header = [*(metric.label for metric in shown), "Resolvable gap", "Both reached"]
     return _table(data, "paired", captions.paired(data), pd.DataFrame(raw), "OrthoGrad minus", header, rows)
 
 
@@ -193,7 +308,14 @@ def cost_table(data: ExperimentData) -> Table:
     return _table(data, "cost", captions.cost(data), pd.DataFrame(raw), "Method", header, rows)
 
 
-TABLES: tuple[Callable[[ExperimentData], Table], ...] = (accuracy_table, paired_table, cost_table)
+TABLES: tuple[Callable[[ExperimentData], Table], ...] = (
+    accuracy_table,
+    membership_table,
+    closeness_table,
+    per_class_table,
+    paired_table,
+    cost_table,
+)
 """One function a table, in the order of ``TABLE_NAMES``."""
 
 
@@ -227,8 +349,8 @@ def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     }
 
 
-def _cell(value: Interval, metric: Metric, bold: bool = False) -> Cell:
-    return Cell(estimate(value, metric.scale, metric.decimals), bold)
+def _cell(value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False) -> Cell:
+    return Cell(estimate(value, metric.scale, metric.decimals), bold, doubtful)
 
 
 _MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}
@@ -256,6 +378,7 @@ _LATEX = {
         "α": r"$\alpha$",
         "×": r"$\times$",
         "ℓ": r"$\ell$",
+        "†": r"\textdagger{}",
     }.items()
 }
 

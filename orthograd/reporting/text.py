@@ -36,15 +36,20 @@ METHOD_LABELS = {
     "orthograd_adam": "OrthoGrad, Adam",
     "orthograd_kl": "OrthoGrad, KL",
     "orthograd_norm": "OrthoGrad, norm-sampled",
+    "orthograd_copy": "OrthoGrad, code copy",
 }
 REFERENCE_LABELS = {ORIGINAL: "Original", RETRAINED: "Retrained"}
 
 
 def method_label(method: str) -> str:
     """The printed name of a method; a method that has none is shown by its registry key."""
-    name = method.removesuffix(PUBLISHED)
-    label = (REFERENCE_LABELS | METHOD_LABELS).get(name, name)
-    return label if name == method else f"{label} (published)"
+    if method.endswith(PUBLISHED):
+        return f"{method_label(method.removesuffix(PUBLISHED))} (published)"
+    labels = REFERENCE_LABELS | METHOD_LABELS
+    name, _, variant = method.partition("-")
+    if method in labels or name not in labels:
+        return labels.get(method, method)
+    return f"{labels[name]}, {variant}"
 
 
 def number(value: float, decimals: int) -> str:

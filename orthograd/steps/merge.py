@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from orthograd.steps.collect import KEYS
+from orthograd.steps.collect import KEYS, SPLIT_KEYS
 
-TABLES = ("runs", "costs", "trajectories")
+TABLES = ("runs", "costs", "trajectories", "controls")
+
+# What one row of a table is, where it is not one run.
+UNIQUE = {"trajectories": (*KEYS, "step"), "controls": (*SPLIT_KEYS, "attack")}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,5 +28,4 @@ def run(arguments: Namespace) -> None:
         # An experiment's table is read as text, so that no number is written differently than before.
         parts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in getattr(arguments, name)]
         joined = pd.concat(parts, ignore_index=True).fillna("")
-        keys = [*KEYS, "step"] if name == "trajectories" else list(KEYS)
-        joined.drop_duplicates(keys).to_csv(out, index=False, lineterminator="\n")
+        joined.drop_duplicates(list(UNIQUE.get(name, KEYS))).to_csv(out, index=False, lineterminator="\n")

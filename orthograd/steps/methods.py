@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from orthograd import methods
+from orthograd.config import load
 from orthograd.methods.base import Method
 from orthograd.reporting.text import ABSENT, method_label
 from orthograd.search import Choices, Range, Space
@@ -21,7 +22,7 @@ HEADER = """\
 Written by `make docs`. L_r and L_f are the mean cross-entropies of a batch of retain and forget samples, θ the
 parameters, η the learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. *Published*
 values are defaults of the source, from which a value differs only where it is said; *searched* are the spaces of
-`snakemake tune`, *tuned* what the laptop profile takes (how it was chosen: `config/laptop.yaml`). Each method is
+`snakemake tune`, *tuned* what the laptop profile takes (`methods` in `config/laptop.yaml`). Each method is
 pinned by `tests/methods/test_<name>.py` against its definition (gradient rules by `tests/unit/test_methods.py`,
 OrthoGrad's variants by `test_orthograd_family.py`), and all by `tests/methods/test_contract.py`: it changes the
 model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its passes.
@@ -36,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     spaces = {} if arguments.spaces is None else _read(arguments.spaces)
-    tuned = {} if arguments.profile is None else _read(arguments.profile)["methods"]
+    tuned = {} if arguments.profile is None else load(arguments.profile).methods
     print(HEADER + listing(spaces, tuned), end="")
 
 

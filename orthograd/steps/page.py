@@ -25,6 +25,7 @@ from orthograd.reporting.page import (
     read_states,
     render,
 )
+from orthograd.reporting.search import SearchData
 from orthograd.steps import results
 
 HARDWARE = ("processor", "cores", "system", "device", "threads")
@@ -39,8 +40,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="a split of each experiment")
     parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
     parser.add_argument(
+        "--notebooks",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="pages of the notebooks, in the folder beside the page",
+    )
+    parser.add_argument(
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
+    parser.add_argument("--audit", type=Path, required=True, help="JSON: the audit's headline")
+    parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
     parser.add_argument(
         "--made-with", type=Path, required=True, help="JSON file to write: commit, machine, versions"
@@ -51,7 +61,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     profile: Profile = arguments.profile
     config = yaml.safe_dump(
-        profile.model_dump(mode="json", exclude={"mirror"}), sort_keys=False, allow_unicode=True
+        profile.model_dump(mode="json", exclude={"mirror", "from_scores"}),
+        sort_keys=False,
+        allow_unicode=True,
     )
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)
@@ -59,11 +71,7 @@ def run(arguments: Namespace) -> None:
         profile,
         config,
         [read_json(path) for path in arguments.conditions],
-        [
-            DataFile(file["file"], f"{file['source']}: {file['location']}", file["sha256"])
-            for folder in arguments.raw
-            for file in read_json_list(folder / PROVENANCE)
-        ],
+        data_files(arguments.raw),
         _computing_time(data.costs),
     )
     write_json(arguments.made_with, asdict(conditions))
@@ -72,14 +80,33 @@ def run(arguments: Namespace) -> None:
             title="OrthoGrad, reproduced",
             data=data,
             experiments=[
-                _notes(profile, experiment, split)
+                notes(profile, experiment, split)
                 for experiment, split in zip(profile.experiments, arguments.split, strict=True)
             ],
             conditions=conditions,
             states=read_states(arguments.states),
+            sweeps=profile.sweeps,
+            audit=read_json(arguments.audit),
+            trials=_trials(profile, arguments.trials),
+            notebooks=[path.stem for path in arguments.notebooks],
         ),
         arguments.page,
     )
+
+
+def data_files(folders: Sequence[Path]) -> list[DataFile]:
+    """The files of datasets, as noted when they arrived in these folders."""
+    return [
+        DataFile(file["file"], f"{file['source']}: {file['location']}", _checksum(file))
+        for folder in folders
+        for file in read_json_list(folder / PROVENANCE)
+    ]
+
+
+def _trials(profile: Profile, path: Path | None) -> SearchData | None:
+    if profile.tuning is None or path is None:
+        return None
+    return SearchData.read(path, profile.tuning)
 
 
 def _computing_time(costs: pd.DataFrame) -> float:
@@ -113,7 +140,14 @@ def _conditions(
     )
 
 
-def _notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:
+def _checksum(file: dict[str, str | None]) -> str:
+    """What a file was verified by; a folder that the user brought is verified by nothing."""
+    md5 = file.get("md5")
+    return file["sha256"] or (f"not known (MD5 {md5})" if md5 else "not verified")
+
+
+def notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNotes:
+    """How an experiment was made."""
     kind = profile.scenarios[experiment.scenario].kind
     sizes = read_split(split)["set"].value_counts(sort=False).to_dict()
     return ExperimentNotes(

@@ -10,9 +10,9 @@ from orthograd.reporting.experiment import Experiment
 
 
 def add_table_arguments(parser: ArgumentParser) -> None:
-    """The three tidy tables."""
-    for name in ("runs", "costs", "trajectories"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="tidy CSV of all runs")
+    """The tidy tables."""
+    for name in ("runs", "costs", "trajectories", "controls"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="tidy CSV")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,4 +24,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def read(arguments: Namespace) -> ReportData:
     """The tidy tables that the arguments name, checked."""
-    return ReportData.read(arguments.runs, arguments.costs, arguments.trajectories)
+    return ReportData.read(arguments.runs, arguments.costs, arguments.trajectories, arguments.controls)

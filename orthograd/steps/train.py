@@ -51,9 +51,12 @@ def run(arguments: Namespace) -> None:
     runs = product(seeds, range(arguments.replicates))
     for ((seed, path), replicate), out, record in zip(runs, arguments.model, arguments.record, strict=True):
         split = read_split(path)
-        samples = inputs.samples(dataset, split[split["set"] == arguments.train_on], device)
+        reader = inputs.Reader(dataset, device)
+        samples = reader.samples(arguments.train_on, split[split["set"] == arguments.train_on])
         purpose = (arguments.train_on, replicate)
-        model = inputs.new_model(spec.model, dataset, stream(seed, "weights", *purpose), device)
+        weights_seed = stream(seed, "weights", *purpose)
+        is_original = arguments.train_on == "train"
+        model = inputs.new_model(spec.model, dataset, weights_seed, device, pretrained=is_original)
         if out == arguments.model[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the training's cost.
             batch = spec.training.batch_size
@@ -72,7 +75,7 @@ def run(arguments: Namespace) -> None:
             spec,
             seed,
             code,
-            device,
+            reader,
             cost,
             replicate=replicate,
             trained_on=len(samples),

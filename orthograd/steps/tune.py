@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from orthograd.data.images import load
 from orthograd.data.splits import read_split
 from orthograd.evaluation import accuracies
 from orthograd.metrics.retraining import signed_differences
+from orthograd.provenance import code_version, commit
+from orthograd.records import write_json
 from orthograd.search import Space, score, trials
 from orthograd.specs import StoppingRule
 from orthograd.steps import inputs
@@ -43,6 +45,7 @@ class Outcome:
 
     target: float
     reached: bool
+    diverged: bool
     steps: int
     seconds: float
     forget: float
@@ -60,6 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--retrained", type=Path, nargs="+", required=True, help="a retrained model, one a seed"
     )
     parser.add_argument("--trials", type=Path, required=True, help="file to write: one row a trial")
+    parser.add_argument("--record", type=Path, required=True, help="JSON to write: what the search read")
 
 
 def run(arguments: Namespace) -> None:
@@ -68,24 +72,28 @@ def run(arguments: Namespace) -> None:
     dataset = load(arguments.data)
     method = methods.load(spec.method)
     places = list(zip(arguments.seed, arguments.split, arguments.original, strict=True))
+    # A search looks at the unlearned models alone.
+    stopping = spec.stopping.model_copy(update={"curve_steps": 0})
     references = []
-    for split_file, path in zip(arguments.split, arguments.retrained, strict=True):
-        sets = inputs.sets(dataset, read_split(split_file), device)
+    readers = [inputs.Reader(dataset, device) for _ in places]
+    for reader, split_file, path in zip(readers, arguments.split, arguments.retrained, strict=True):
+        sets = reader.sets(read_split(split_file), GAP_SETS)
         model = inputs.load_model(spec.model, dataset, path, device)
-        references.append(accuracies(model, {name: sets[name] for name in GAP_SETS}, spec.evaluation_batch))
+        references.append(accuracies(model, sets, spec.evaluation_batch))
 
     def outcome(params: dict[str, Any], place: int) -> Outcome:
         seed, split_file, original = places[place]
-        begin = start(spec, dataset, split_file, original, device)
+        begin = start(spec, readers[place], split_file, original, method.reads, GAP_SETS, seed)
         result = unlearn(
             begin.model,
             method,
             method.params.model_validate(params),
             begin.data,
-            watched={name: begin.sets[name] for name in GAP_SETS},
+            watched=begin.sets,
+            risks={},
             pixels=begin.pixels,
             target=begin.target,
-            stopping=spec.stopping,
+            stopping=stopping,
             own_end=False,
             batch_size=spec.evaluation_batch,
             seed=seed,
@@ -95,6 +103,7 @@ def run(arguments: Namespace) -> None:
         return Outcome(
             target=begin.target,
             reached=result.reached,
+            diverged=result.diverged,
             steps=result.steps,
             seconds=result.cost.seconds,
             forget=end["forget"],
@@ -116,9 +125,11 @@ def run(arguments: Namespace) -> None:
                 "params": json.dumps(params),
                 "seeds": len(found),
                 "reached": sum(end.reached for end in found),
+                "diverged": sum(end.diverged for end in found),
                 **{str(name): float(value) for name, value in means.items()},
                 "score": score(
                     [end.reached for end in found],
+                    [end.diverged for end in found],
                     [end.forget for end in found],
                     [end.target for end in found],
                     [end.validation for end in found],
@@ -126,3 +137,16 @@ def run(arguments: Namespace) -> None:
             }
         )
     pd.DataFrame(rows).to_csv(arguments.trials, index=False, lineterminator="\n")
+    write_json(
+        arguments.record,
+        {
+            "method": spec.method,
+            "seeds": arguments.seed,
+            "reads": {
+                str(seed): [asdict(read) for read in reader.reads]
+                for seed, reader in zip(arguments.seed, readers, strict=True)
+            },
+            "code": code_version("orthograd.steps.tune", methods.module(spec.method)),
+            "commit": commit(),
+        },
+    )

@@ -1,4 +1,5 @@
-"""Choose the best trial of each method and scenario; write the parameters that the pipeline reads, and all trials."""
+"""Choose the best trial of each method and scenario; write the parameters that the pipeline reads, all trials, and what
+the search read."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+
+from orthograd.records import read_json, write_json
 
 HEADER = """\
 # Written by `snakemake tune`, read by the profile: for each scenario and method the trial with the best score, a figure
@@ -20,8 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--trials", type=Path, nargs="+", required=True, help="trials of a method in a scenario"
     )
     parser.add_argument("--scenario", nargs="+", required=True, help="scenario of each of those files")
+    parser.add_argument(
+        "--record", type=Path, nargs="+", required=True, help="what each of the searches read"
+    )
     parser.add_argument("--tuned", type=Path, required=True, help="YAML to write: the best parameters")
     parser.add_argument("--table", type=Path, required=True, help="CSV to write: all trials")
+    parser.add_argument("--reads", type=Path, required=True, help="JSON to write: what all searches read")
 
 
 def run(arguments: Namespace) -> None:
@@ -43,4 +50,13 @@ def run(arguments: Namespace) -> None:
     first = ["scenario", "method", "trial", "chosen", "nearest_to_retrained"]
     table[[*first, *(name for name in table if name not in first)]].to_csv(
         arguments.table, index=False, lineterminator="\n"
+    )
+    write_json(
+        arguments.reads,
+        {
+            "searches": [
+                {"scenario": scenario, **read_json(path)}
+                for scenario, path in zip(arguments.scenario, arguments.record, strict=True)
+            ]
+        },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from orthograd import methods
 from orthograd.data.images import load
+from orthograd.data.splits import read_split, retain_subset
 from orthograd.methods.base import DataView
 from orthograd.provenance import code_version
 from orthograd.specs import StoppingRule
@@ -18,6 +20,12 @@ from orthograd.steps import inputs
 from orthograd.steps.start import Spec as StartSpec
 from orthograd.steps.start import start
 from orthograd.unlearning import unlearn
+
+# The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
+MEASURED = ("forget", "validation", "test")
+
+# Images of the retain subset on which the G-effect is measured, at most.
+RETAINED = 500
 
 
 class Spec(StartSpec):
@@ -33,6 +41,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared dataset")
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="scenario's split, one a seed")
     parser.add_argument("--original", type=Path, nargs="+", required=True, help="trained model, one a seed")
+    parser.add_argument(
+        "--proxy-data", type=Path, nargs="?", help="prepared dataset of a proxy from another one"
+    )
     for name in ("model", "trajectory", "record"):
         parser.add_argument(
             f"--{name}", type=Path, nargs="+", required=True, help="file to write, one a seed"
@@ -43,12 +54,18 @@ def run(arguments: Namespace) -> None:
     spec = arguments.spec
     device = inputs.set_up(spec)
     dataset = load(arguments.data)
+    other = None if arguments.proxy_data is None else load(arguments.proxy_data)
     method = methods.load(spec.method)
     params = method.params.model_validate(spec.params)
-    code = code_version("orthograd.steps.unlearn", f"orthograd.methods.{spec.method}")
+    code = code_version("orthograd.steps.unlearn", methods.module(spec.method))
     files = (arguments.split, arguments.original, arguments.model, arguments.trajectory, arguments.record)
     for seed, split_file, original, out, trajectory, record in zip(arguments.seed, *files, strict=True):
-        begin = start(spec, dataset, split_file, original, device)
+        reader = inputs.Reader(dataset, device)
+        begin = start(spec, reader, split_file, original, method.reads, MEASURED, seed, other)
+        # Of the training data's retain subset, also where a proxy stands in for it.
+        retained = reader.samples(
+            "retain_measured", retain_subset(read_split(split_file), min(spec.retain_size, RETAINED))
+        )
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
             view = DataView(begin.data, method.reads, seed, begin.pixels)
@@ -58,8 +75,8 @@ def run(arguments: Namespace) -> None:
             method,
             params,
             begin.data,
-            # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
-            watched={name: begin.sets[name] for name in ("forget", "validation", "test")},
+            watched=begin.sets,
+            risks={"forget": begin.sets["forget"], "retain": retained},
             pixels=begin.pixels,
             target=begin.target,
             stopping=spec.stopping,
@@ -74,8 +91,13 @@ def run(arguments: Namespace) -> None:
             spec,
             seed,
             code,
-            device,
+            reader,
             result.cost,
+            declared=sorted(method.reads),
+            method_reads={
+                name: None if samples.read is None else asdict(samples.read)
+                for name, samples in sorted(result.accessed.items())
+            },
             target=result.target,
             target_reached=result.reached,
             diverged=result.diverged,

@@ -43,6 +43,32 @@ def test_classes_match_torchvision() -> None:
     assert list(registry().dataset("fashion-mnist").classes) == FashionMNIST.classes
 
 
+def test_cifar10_is_the_archive_that_torchvision_knows() -> None:
+    from torchvision.datasets import CIFAR10
+
+    entry = registry().dataset("cifar10")
+    (file,) = entry.files
+    assert (file.name, file.md5) == (CIFAR10.filename, CIFAR10.tgz_md5)
+    assert [source.url.format(file=file.name) for source in entry.sources if source.kind == "http"] == [
+        CIFAR10.url
+    ]
+
+
+def test_imagenet_has_the_labels_of_the_pretrained_models() -> None:
+    # Labels of pretrained models number the WordNet ids in their order; names from torchvision's own list.
+    from torchvision.models import ResNet18_Weights
+
+    classes = registry().dataset("imagenet").classes
+    assert len(set(classes)) == 1000 == len(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    assert list(classes) == sorted(classes)
+    for wnid, name in {"n01440764": "tench", "n02123045": "tabby", "n15075141": "toilet tissue"}.items():
+        assert ResNet18_Weights.IMAGENET1K_V1.meta["categories"][classes.index(wnid)] == name
+
+
+def test_only_imagenet_needs_a_subset() -> None:
+    assert [name for name in registry().names if registry().dataset(name).needs_subset] == ["imagenet"]
+
+
 def test_unknown_dataset_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown dataset 'mnist'.*fashion-mnist"):
         registry().dataset("mnist")
@@ -56,7 +82,11 @@ def test_the_unchanged_document_is_valid(tmp_path: Path, document: dict) -> None
     ("place", "key", "value", "message"),
     [
         (("datasets", 0), "colour", "red", "colour"),
-        (("datasets", 0, "files", 0), "md5", "0" * 32, "md5"),
+        (("datasets", 0, "files", 0), "md5", "0" * 31, "md5"),
+        (("datasets", 0, "files", 0), "sha1", "0" * 40, "sha1"),
+        (("datasets", 0, "files", 0), "sha256", None, "has no checksum"),
+        (("datasets", 0), "files", [], "lists no files, so it is brought by the user"),
+        (("datasets", 0, "layout"), "kind", "tfrecord", "layout"),
         (("datasets", 0, "files", 0), "sha256", "0" * 63, "sha256"),
         (("datasets", 0, "files", 0), "size", 0, "size"),
         (("datasets", 0, "files", 0), "name", "../escape", "name"),

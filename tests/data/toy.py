@@ -82,6 +82,7 @@ def make_dataset(*sources: dict[str, str]) -> Dataset:
             "citation": "nobody",
             "homepage": "http://toy.invalid",
             "classes": ["a", "b"],
+            "layout": {"kind": "idx"},
             "train_size": 2,
             "test_size": 2,
             "files": files,

@@ -314,6 +314,13 @@ def vit():
     return Case(spread(model), classifier_loss, images(3, 8, 4), has_fallback=True)
 
 
+def small_vit():
+    from orthograd import models
+
+    model = models.build("small-vit", 1, 28, 10)
+    return Case(spread(model), classifier_loss, images(1, 28, 10), has_fallback=True)
+
+
 def huggingface_vit():
     """The bias of its keys has a zero gradient: attention does not see a shift of all keys."""
     from transformers import ViTConfig, ViTForImageClassification
@@ -507,6 +514,7 @@ CASES = {
     "resnet18 lora": resnet18_lora,
     "vit": vit,
     "vit lora": vit_lora,
+    "small vit": small_vit,
     "huggingface vit": huggingface_vit,
     "whisper": whisper,
     "whisper lora": whisper_lora,

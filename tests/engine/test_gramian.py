@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import orthograd
+from orthograd.engine.gramian import REFINE_ABOVE
 from orthograd.engine.projection import default_rtol
 from tests.engine.architectures import CASES, classifier_loss, floats, images, spread, sum_loss
 
@@ -160,11 +161,47 @@ def networks(draw):
     return spread(model), batch(draw(st.integers(1, 3))), (retain,), exponent
 
 
+def rounding(network):
+    """What gradients in float32 leave open of the direction, to first order, where only autograd is at work.
+
+    Row i, off by δ_i and at unit length by d_i = δ_i/‖g_r^i‖, moves the projection by |c_i|·δ_i and
+    κ·‖d‖·‖g_u⊥‖. A norm layer, or a loss whose slope is a difference, makes δ a large multiple of eps.
+    """
+    model, (forget,), (retain,), exponent = network
+    single = copy.deepcopy(model).float()
+
+    def rows(model, samples, scale=1.0):
+        losses = (sum_loss(model, (sample[None],))[0] for sample in samples)
+        found = [torch.autograd.grad(scale * loss, list(model.parameters())) for loss in losses]
+        return (
+            torch.stack([torch.cat([part.flatten() for part in parts]) for parts in found]).double() / scale
+        )
+
+    def errors(samples, exact):
+        tried = [rows(single, samples.float(), scale) - exact for scale in (1.0, 0.3, 0.7, 1.9, 5.3)]
+        return torch.stack(tried).norm(dim=2).amax(0)
+
+    kept = retain[exponent > -math.inf]
+    exact, forgotten = rows(model, kept), rows(model, forget)
+    lengths, wanted = exact.norm(dim=1), forgotten.mean(0)
+    units = exact / lengths[:, None]
+    inverse = torch.linalg.pinv(units.T, rtol=1e-6)
+    coefficients = inverse @ wanted
+    off = errors(kept, exact) / lengths
+    rest = (wanted - units.T @ coefficients).norm()
+    return float(
+        coefficients.abs() @ off
+        + torch.linalg.matrix_norm(inverse, 2) * off.norm() * rest
+        + errors(forget, forgotten).mean()
+    )
+
+
 def against_the_oracle(network, order, largest, reduction, dtype, **chunks):
     """The flat bar, where κ is below its limit.
 
     The oracle takes the losses as they are, with gradients of the same dtype; the engine in another order,
-    scaled by up to 10^±largest, and with reduction "mean" divided by their number.
+    scaled by up to 10^±largest, and with reduction "mean" divided by their number. What the rounding of those
+    gradients leaves open, twice, as it is in both, is added to the bar.
     """
     model, forget, (retain,), exponent = network
     kept = exponent > -math.inf
@@ -190,7 +227,8 @@ def against_the_oracle(network, order, largest, reduction, dtype, **chunks):
     )
     assert diagnostics.rank == oracle.rank
     assert diagnostics.dropped_rows == oracle.dropped_rows
-    assert (got * parts - expected).norm() <= flat * oracle.forget_norm
+    left_open = 2 * rounding(network) if dtype is torch.float32 else 0.0
+    assert (got * parts - expected).norm() <= flat * oracle.forget_norm + left_open
 
 
 ORDERS = st.randoms(use_true_random=False).map(
@@ -209,6 +247,57 @@ def test_ranks_scales_orders_reductions_and_chunks(network, order, largest, redu
 @given(networks(), ORDERS, st.floats(0, 4), REDUCTIONS)
 def test_ranks_scales_orders_and_reductions_in_float32(network, order, largest, reduction):
     against_the_oracle(network, order, largest, reduction, torch.float32)
+
+
+class _Rounded(torch.autograd.Function):
+    """The identity, whose gradient is off by a relative `size`, another time in every pass."""
+
+    @staticmethod
+    def forward(ctx, values, size):
+        ctx.size = size
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (1 + ctx.size * torch.randn_like(gradient)), None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_deep_backward_pass_rounds_is_no_failure_where_the_rows_are_nearly_dependent(seed):
+    """A rounding of 1000 eps, and a g_u that the rows sum up to with large coefficients; refinement measures."""
+    torch.manual_seed(seed)
+    model, rounding = nn.Linear(20, 8, bias=False), 1000 * torch.finfo(torch.float32).eps
+    base = 30 * torch.randn(1, 20) / math.sqrt(20)
+    retain = base + torch.randn(16, 20)
+    weights = torch.randn(16)
+    forget = ((weights - weights.mean()) @ retain)[None] + torch.randn(1, 20)
+
+    def losses(model, batch):
+        return _Rounded.apply(model(*batch), rounding).sum(1)
+
+    got, diagnostics = run(model, losses, (forget,), (retain,), alpha=0.0, full_diagnostics=True)
+    assert diagnostics.refinements == 1
+    rows = retain.double().repeat(1, 8)
+    wanted = forget.double().repeat(1, 8)[0]
+    expected = wanted - rows.T @ torch.linalg.lstsq(rows.T, wanted, driver="gelsd", rcond=1e-10).solution
+    # Rows that are off by a part δ turn their span by no more than κ·√k·δ.
+    bound = 4 * rounding * diagnostics.condition_number
+    assert diagnostics.rank == 16
+    assert (got + expected).norm() <= bound * wanted.norm()
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-44])
+def test_a_retain_gradient_that_underflows_is_no_failure(scale):
+    """A sample that the model is certain of has a loss and a gradient near the smallest number there is."""
+    model = nn.Linear(20, 8, bias=False)
+    forget, retain = torch.randn(1, 20), torch.randn(5, 20)
+    scales = torch.tensor([1.0, 1.0, scale, 1.0, 1.0])
+    options = {"alpha": 0.0, "full_diagnostics": True}
+    got, diagnostics = run(model, sum_loss, (forget,), (retain,), scale=scales, **options)
+    assert diagnostics.dropped_rows == 1
+    others = (retain[scales == 1],)
+    expected, _ = run(model.double(), sum_loss, (forget.double(),), (others[0].double(),), **options)
+    assert_same(got, expected, 1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
@@ -252,7 +341,7 @@ def test_error_grows_with_the_square_of_the_condition_number_and_refinement_repa
             single, sum_loss, (forget[0].float(),), (retain[0].float(),), alpha=0.0, full_diagnostics=True
         )
         assert diagnostics.rank == 6
-        assert diagnostics.refinements == (1.2e-7 * oracle.condition_number**2 > 1e-4)
+        assert diagnostics.refinements == (1.2e-7 * oracle.condition_number**2 > REFINE_ABOVE)
         refinements.append(diagnostics.refinements)
         assert diagnostics.max_cosine_measured
         assert diagnostics.max_cosine <= C * 1.2e-7 * oracle.condition_number

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from orthograd.engine import OrthoGrad, gramian, layers, precision
+from orthograd import precision
+from orthograd.engine import OrthoGrad, gramian, layers
 
 
 def _model() -> nn.Module:

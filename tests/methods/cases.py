@@ -167,6 +167,14 @@ CASES: dict[str, Case] = {
         forward=42 + 18,
         backward=63,
     ),
+    # Every retain gradient by a backward pass of its own.
+    "orthograd_copy": Case(
+        SGD | TWO | {"alpha": 0.6, "rtol": 1e-3, "deviation": "none"},
+        SGD_CHANGES | TWO_CHANGES | {"alpha": 0.7, "rtol": 0.99, "deviation": "per_tensor"},
+        steps=6,
+        forward=42,
+        backward=42,
+    ),
     # The norms of the whole retain set are measured once a pass.
     "orthograd_norm": Case(
         SGD | TWO | {"alpha": 0.6, "rtol": 1e-3},

@@ -279,6 +279,16 @@ def test_the_modules_come_back_when_a_step_fails() -> None:
     torch.testing.assert_close(flat(model), flat(original()), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("name", "more"), [("orthograd", {}), ("orthograd_copy", {"deviation": "none"})])
+def test_a_model_that_diverged_ends_the_method_and_no_more(name: str, more: dict[str, object]) -> None:
+    model = _linear()
+    updates = _updates(name, model, alpha=0.5, **RTOL, **more)
+    next(updates)
+    with torch.no_grad():
+        next(model.parameters()).fill_(1e308)
+    assert next(updates, None) is None
+
+
 def test_a_model_without_layers_for_adapters_is_refused() -> None:
     class Bare(nn.Module):
         def __init__(self) -> None:

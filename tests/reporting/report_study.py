@@ -1,14 +1,21 @@
 """A small study with the structure and shapes of a real one: 3 seeds, 2 retrained references, 4 methods."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from orthograd.measures import CLOSENESS, MEMBERSHIP, PER_CLASS, SUCCESS
 from orthograd.reporting.experiment import Experiment
+from orthograd.scores import PROBES
 
 METHODS = ["orthograd", "ft", "neggrad", "neggrad_plus"]
 STEPS = np.arange(0, 205, 5)
+
+
+# Class by class, the test accuracy is this part of that of all.
+CLASSES = {"shirt": 0.5, "bag": 1.0, "sandal": 0.8}
 
 
 def _keys(kind, method, seed, replicate):
@@ -19,6 +26,7 @@ def _keys(kind, method, seed, replicate):
         "scenario": {"random": "random_10", "class": "class_3"}[kind],
         "scenario_kind": kind,
         "retain_size": retain_size,
+        "proxy": np.nan,
         "method": method,
         "seed": seed,
         "replicate": replicate,
@@ -40,8 +48,16 @@ def _path(kind, method, original, target, damage, rng):
     return (frame.iloc[: below[0] + 1], True) if len(below) else (frame, False)
 
 
+def _at_target(path, reached, target):
+    """The accuracy on the straight line between the last two checks."""
+    if not reached:
+        return np.nan
+    (f0, t0), (f1, t1) = path[["accuracy_forget", "accuracy_test"]].tail(2).to_numpy()
+    return float(np.interp(target, [f1, f0], [t1, t0]))
+
+
 def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
-    """runs, costs, trajectories; the derived columns follow their definitions."""
+    """runs, costs, trajectories, controls; the derived columns of accuracies follow their definitions."""
     rng = np.random.default_rng(7)
     runs, costs, paths = [], [], []
     for kind in ("random", "class"):
@@ -71,7 +87,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 seconds = 0.04 * path["step"] + 0.001
                 paths.append(
                     path.drop(columns=["accuracy_retain", "accuracy_retain_subset"]).assign(
-                        seconds=seconds, **_keys(kind, method, seed, 0)
+                        seconds=seconds, **_keys(kind, method, seed, 0), **_diagnostics(method, path)
                     )
                 )
             for method, replicate, accuracy, run in models:
@@ -82,7 +98,16 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                     row[f"diff_{name}"] = (
                         accuracy[column] - np.mean([r[column] for r in others]) if others else np.nan
                     )
-                row["gap"] = np.mean([abs(row[f"diff_{name}"]) for name in ("forget", "retain", "test")])
+                distances = [abs(row[f"diff_{name}"]) for name in ("forget", "retain", "test")]
+                row["tow"] = np.prod([1 - distance for distance in distances])
+                row["average_gap"] = row["gap"] = np.mean(
+                    [abs(row[f"diff_{name}"]) for name in ("forget", "retain", "test")]
+                )
+                row["aus"] = (1 - original["accuracy_test"] + accuracy["accuracy_test"]) / 1.1
+                # Nothing here follows from the accuracies: any numbers will do, the same for each run again.
+                row |= {
+                    name: rng_of(method, seed, replicate, name) for name in (*CLOSENESS, *MEMBERSHIP, *PROBES)
+                }
                 unlearned = accuracy["accuracy_forget"]
                 test, before = accuracy["accuracy_test"], original["accuracy_test"]
                 second = unlearned if kind == "class" else abs(before - unlearned)
@@ -90,6 +115,9 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 row["accuracy_test_forgotten"] = np.clip(unlearned * 0.9, 0, 1) if kind == "class" else np.nan
                 row["target"] = target if run else np.nan
                 row["target_reached"] = run[1] if run else np.nan
+                row["test_at_target"] = _at_target(*run, target) if run else np.nan
+                row |= {f"{PER_CLASS}{name}": row["accuracy_test"] * part for name, part in CLASSES.items()}
+                row["diverged"] = False if run else np.nan
                 row["steps"] = float(run[0]["step"].iloc[-1]) if run else np.nan
                 runs.append(row)
                 steps = row["steps"] if run else 3000
@@ -100,7 +128,29 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                     | {"seconds": seconds, "peak_bytes": int((180 if run else 90) * 2**20 + seed * 1000)}
                     | {"forward": 128 * steps, "backward": 96 * steps, "rte": retrain / seconds}
                 )
-    return pd.DataFrame(runs), pd.DataFrame(costs), pd.concat(paths, ignore_index=True)
+    controls = [
+        {"dataset": "fashion_mnist", "model": "small_resnet", "scenario": scenario, "seed": seed}
+        | {"attack": attack, "passed": True, "reason": "it found what it should"}
+        for scenario in ("random_10", "class_3")
+        for seed in seeds
+        for attack in SUCCESS
+    ]
+    return (
+        pd.DataFrame(runs),
+        pd.DataFrame(costs),
+        pd.concat(paths, ignore_index=True),
+        pd.DataFrame(controls),
+    )
+
+
+def _diagnostics(method, path):
+    values = {"rank": 60.0 - path["step"] / 10, "removed_fraction": 0.3, "condition_number": 30.0}
+    effects = {"g_effect_forget": 0.01 * path["step"], "g_effect_retain": -1e-4 * path["step"]}
+    return effects | {name: value if method == "orthograd" else np.nan for name, value in values.items()}
+
+
+def rng_of(*key):
+    return float(np.random.default_rng(zlib.crc32(repr(key).encode())).uniform(0.3, 0.7))
 
 
 def make_experiment(kind: str = "random", **changes) -> Experiment:

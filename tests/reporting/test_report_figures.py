@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -82,7 +83,7 @@ def test_bytes_are_the_same_in_two_processes():
         for seed in ("1", "2")
     ]
     assert outputs[0] == outputs[1]
-    assert len(outputs[0].split()) == 4
+    assert len(outputs[0].split()) == 2 * len(FIGURES)
 
 
 def test_settings_of_the_user_do_not_change_the_figures(report_data):
@@ -165,9 +166,43 @@ def test_trajectories_have_one_line_a_seed_and_measure(report_data, drawn):
     for ax in axes:
         dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
         assert len(dotted) == 3
-        assert len(ax.lines) - len(dotted) == 9
+        assert len(_lines(ax, "o")) == 3
+        assert len(ax.lines) - len(dotted) - 3 == 9
     starts = {float(line.get_ydata()[0]) for line in axes[0].lines if line.get_linestyle() == "-"}
     assert starts == {100.0}
+
+
+def test_what_was_recorded_behind_the_target_is_in_the_trajectories_alone(report_data, drawn):
+    paths = report_data.trajectories
+    ours = paths[paths["method"] == "orthograd"]
+    last = ours.groupby(["scenario", "seed"])["step"].transform("max") == ours["step"]
+    further = ours[last].assign(accuracy_forget=0.111, accuracy_test=0.222, step=ours[last]["step"] + 5)
+    data = replace(report_data, trajectories=pd.concat([paths, further])).select(make_experiment())
+    figures.trajectories(data)
+    figures.tradeoff(data)
+    panel = drawn[0].axes[0]
+    stops = [tuple(np.ravel(line.get_data())) for line in _lines(panel, "o")]
+    ends = data.runs[data.runs["method"] == "orthograd"]
+    assert stops == list(zip(ends["steps"], 100 * ends["accuracy_forget"], strict=True))
+    drawn_further = [line for line in panel.lines if 11.1 in np.round(line.get_ydata(), 6)]
+    assert len(drawn_further) == 3
+    assert not any(11.1 in np.round(line.get_xdata(), 6) for line in drawn[1].axes[0].lines)
+
+
+def test_equal_forgetting_shows_each_seed_and_their_mean(report_data, drawn):
+    data = report_data.select(make_experiment())
+    figure = figures.equal_forgetting(data)
+    (ax,) = drawn[0].axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["OrthoGrad", "NegGrad", "NegGrad+"]
+    assert "passed it with the first update: FT." in figure.caption.notes
+    styles = method_styles(METHODS)
+    means = [float(line.get_xdata()[0]) for line in _lines(ax, "|")]
+    for place, method in enumerate(["orthograd", "neggrad", "neggrad_plus"]):
+        values = 100 * data.runs.loc[data.runs["method"] == method, "test_at_target"]
+        (points,) = _lines(ax, styles[method].marker)
+        np.testing.assert_allclose(points.get_xdata(), values)
+        assert set(points.get_ydata()) == {place}
+        assert means[place] == pytest.approx(values.mean())
 
 
 def test_labels_lie_inside_the_figure(report_data, drawn):
@@ -177,7 +212,7 @@ def test_labels_lie_inside_the_figure(report_data, drawn):
         pd.concat([frame, *(frame[frame["method"] == "ft"].assign(method=name) for name in FUTURE[:20])])
         for frame in (runs, costs, paths)
     ]
-    data = ReportData.of_frames(*frames).select(make_experiment(methods=many))
+    data = ReportData.of_frames(*frames, report_data.controls).select(make_experiment(methods=many))
     for make in FIGURES:
         make(data)
     for figure in drawn:
@@ -196,7 +231,7 @@ def test_labels_lie_inside_the_figure(report_data, drawn):
 
 def test_a_method_without_steps_has_no_panel_but_is_named(report_data, drawn):
     paths = report_data.trajectories
-    data = ReportData.of_frames(report_data.runs, report_data.costs, paths[paths["method"] != "neggrad"])
+    data = replace(report_data, trajectories=paths[paths["method"] != "neggrad"])
     figure = figures.trajectories(data.select(make_experiment()))
     assert [ax.get_title() for ax in drawn[0].axes] == ["OrthoGrad", "FT", "NegGrad+"]
     assert "No panel, as there are no steps to show: NegGrad." in figure.caption.notes
@@ -204,13 +239,13 @@ def test_a_method_without_steps_has_no_panel_but_is_named(report_data, drawn):
 
 def test_a_trajectory_without_its_start_is_an_error(report_data):
     paths = report_data.trajectories
-    data = ReportData.of_frames(report_data.runs, report_data.costs, paths[paths["step"] > 0])
+    data = replace(report_data, trajectories=paths[paths["step"] > 0])
     with pytest.raises(ReportError, match="starts at step 5; record step 0"):
         figures.trajectories(data.select(make_experiment()))
 
 
 def test_no_trajectory_at_all_is_an_error(report_data):
-    data = ReportData.of_frames(report_data.runs, report_data.costs, report_data.trajectories[:0])
+    data = replace(report_data, trajectories=report_data.trajectories[:0])
     with pytest.raises(ReportError, match="no method has a trajectory"):
         figures.trajectories(data.select(make_experiment()))
 

@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Page(HTMLParser):
         return [attrs[name] for _, attrs in self.tags if name in attrs]
 
 
-def _context(data, kinds=("random", "class"), **changes):
+def _context(data, kinds=("random", "class"), found=None, **changes):
     notes = [
         ExperimentNotes(
             make_experiment(kind, **changes),
@@ -74,9 +75,9 @@ def _context(data, kinds=("random", "class"), **changes):
         threads=1,
         seconds=3723.4,
     )
-    return PageContext(
-        f"Report {NASTY}", data, notes, conditions, [ExperimentState("T-ASR", "Speakers <b>", "not yet")]
-    )
+    states = [ExperimentState("T-ASR", "Speakers <b>", "not yet")]
+    audit = {"text": "Of 2 checks 1 passed.", "alarm": f"The audit failed: {NASTY}"}
+    return PageContext(f"Report {NASTY}", data, notes, conditions, states, audit, found)
 
 
 def _write_files(data, kinds, folder, **changes):
@@ -84,6 +85,7 @@ def _write_files(data, kinds, folder, **changes):
         selection = data.select(make_experiment(kind, **changes))
         paths = [path for make in TABLES for path in write_table(make(selection), folder)]
         paths += [path for make in FIGURES for path in write_figure(make(selection), folder)]
+    (folder / "audit.html").write_text("the audit", encoding="utf-8")
     return paths
 
 
@@ -182,9 +184,9 @@ def test_summary_counts_and_verdicts_come_from_the_data(rendered):
 
 
 def test_page_names_a_baseline_that_wins(frames, tmp_path):
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     runs.loc[runs["method"] == "neggrad_plus", "gap"] = 0.0
-    data = ReportData.of_frames(runs, costs, trajectories)
+    data = ReportData.of_frames(runs, costs, trajectories, controls)
     _write_files(data, ("random",), tmp_path)
     out = render(_context(data, ("random",)), tmp_path / "index.html")
     text = Page(out.read_text(encoding="utf-8")).text
@@ -210,6 +212,26 @@ def test_page_has_the_same_bytes_twice(rendered, tmp_path):
     assert out.read_bytes() == before
 
 
+def test_a_failed_audit_stands_in_the_first_lines(rendered):
+    out, data = rendered
+    html = out.read_text(encoding="utf-8")
+    start = Page(html[html.index("<h1>") :]).text
+    assert start.startswith(f"Report {NASTY} The audit failed: {NASTY} Audit 2 experiments compare")
+    assert html.count('role="alert"') == 1
+    assert "Audit : Of 2 checks 1 passed." in start
+    context = _context(data)
+    calm = render(replace(context, audit={"text": "All well.", "alarm": ""}), out.with_name("calm.html"))
+    assert 'role="alert"' not in calm.read_text(encoding="utf-8")
+    calm.unlink()
+
+
+def test_a_page_without_its_audit_is_an_error(report_data, tmp_path):
+    _write_files(report_data, ("random",), tmp_path)
+    (tmp_path / "audit.html").unlink()
+    with pytest.raises(ReportError, match=r"audit\.html is missing"):
+        render(_context(report_data, ("random",)), tmp_path / "index.html")
+
+
 def test_missing_files_are_an_error(report_data, tmp_path):
     with pytest.raises(ReportError, match=r"T-IMG-R\.accuracy\.csv is missing.*before the page"):
         render(_context(report_data), tmp_path / "index.html")
@@ -217,8 +239,8 @@ def test_missing_files_are_an_error(report_data, tmp_path):
 
 
 def test_missing_retrained_models_are_an_error(frames, tmp_path):
-    runs, costs, trajectories = frames
-    data = ReportData.of_frames(runs[runs["method"] != "retrained"], costs, trajectories)
+    runs, costs, trajectories, controls = frames
+    data = ReportData.of_frames(runs[runs["method"] != "retrained"], costs, trajectories, controls)
     with pytest.raises(ReportError, match="train at least one retrained reference"):
         render(_context(data), tmp_path / "index.html")
 

@@ -8,12 +8,21 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from report_study import METHODS, make_experiment, make_frames
+from report_study import CLASSES, METHODS, make_experiment, make_frames
 
-from orthograd.reporting.data import ReportData
+from orthograd.measures import PER_CLASS
+from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.ranking import standings, verdict
 from orthograd.reporting.statistics import Interval
-from orthograd.reporting.tables import TABLES, accuracy_table, cost_table, escape_latex, paired_table
+from orthograd.reporting.tables import (
+    TABLES,
+    accuracy_table,
+    cost_table,
+    escape_latex,
+    membership_table,
+    paired_table,
+    per_class_table,
+)
 from orthograd.reporting.text import METHOD_LABELS, estimate, listing, method_label, number
 
 
@@ -95,17 +104,47 @@ def test_cost_is_shown_in_mebibytes_and_stored_in_bytes(report_data):
     assert table.rows[2][table.header.index("Peak MiB")].text.startswith("180.0 ± ")
 
 
-SCALES = {"UIS": 1, "Steps": 1, "Seconds": 1, "Peak MiB": 2**-20, "Samples forward": 1, "RTE": 1}
+SCALES = {
+    **dict.fromkeys(["Population, AUC", "Low loss, AUC", "SVC, AUC", "ToW", "AUS"], 1),
+    **{f"{label}, {name}": 1 for label in ("KL", "JS", "Distance of outputs") for name in ("forget", "test")},
+    "UIS": 1,
+    "Steps": 1,
+    "Seconds": 1,
+    "Peak MiB": 2**-20,
+    "Samples forward": 1,
+    "RTE": 1,
+}
 KEYS = {
+    **{name.capitalize(): name for name in ("lowest", "median", "highest")},
+    **{name: f"{PER_CLASS}{name}" for name in CLASSES},
     "Forget": "accuracy_forget",
     "Retain": "accuracy_retain",
     "Test": "accuracy_test",
     "Test, forgotten class": "accuracy_test_forgotten",
+    "Test at target": "test_at_target",
     "UIS": "uis",
     "Gap": "gap",
     "|Δ| forget": "gap_forget",
     "|Δ| retain": "gap_retain",
     "|Δ| test": "gap_test",
+    "Population, AUC": "mia_population_auc",
+    "Low loss, AUC": "mia_low_loss_auc",
+    "Confidence, acc.": "mia_confidence_accuracy",
+    "Entropy, acc.": "mia_entropy_accuracy",
+    "Modified entropy, acc.": "mia_modified_entropy_accuracy",
+    "SVC, AUC": "mia_svc_auc",
+    "SVC, non-members": "mia_svc_non_member_share",
+    "Average gap": "average_gap",
+    "ToW": "tow",
+    "AUS": "aus",
+    "KL, forget": "kl_forget",
+    "KL, test": "kl_test",
+    "JS, forget": "js_forget",
+    "JS, test": "js_test",
+    "Agreement, forget": "agreement_forget",
+    "Agreement, test": "agreement_test",
+    "Distance of outputs, forget": "activation_distance_forget",
+    "Distance of outputs, test": "activation_distance_test",
     "Steps": "steps",
     "Seconds": "seconds",
     "Peak MiB": "peak_bytes",
@@ -218,18 +257,18 @@ def test_one_retrained_reference_has_no_noise_floor():
 
 
 def _with_gap(frames, gaps, reached=None):
-    runs, costs, trajectories = frames
+    runs, costs, trajectories, controls = frames
     for method, gap in gaps.items():
         runs.loc[runs["method"] == method, "gap"] = gap
     for method, seeds in (reached or {}).items():
         rows = runs["method"] == method
         runs.loc[rows, "target_reached"] = runs.loc[rows, "seed"].isin(seeds)
-    return ReportData.of_frames(runs, costs, trajectories).select(make_experiment())
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
 
 
 def test_verdict_says_what_doing_nothing_would_give(frames):
-    runs, costs, trajectories = frames
-    data = ReportData.of_frames(runs, costs, trajectories).select(make_experiment("random"))
+    runs, costs, trajectories, controls = frames
+    data = ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment("random"))
     original = data.runs[data.runs["method"] == "original"]["gap"].mean()
     closer = [s for s in standings(data, "small_resnet") if s.rank is not None and s.gap.mean < original]
     text = verdict(data, "small_resnet")
@@ -237,16 +276,14 @@ def test_verdict_says_what_doing_nothing_would_give(frames):
     assert ("no ranked method is closer" in text) == (not closer)
     # An original model that is as good as a retrained one cannot be improved on.
     perfect = runs.assign(gap=runs["gap"].where(runs["method"] != "original", 0.0))
-    data = ReportData.of_frames(perfect, costs, trajectories).select(make_experiment("random"))
+    data = ReportData.of_frames(perfect, costs, trajectories, controls).select(make_experiment("random"))
     assert "no ranked method is closer" in verdict(data, "small_resnet")
 
 
 def test_verdict_names_a_baseline_that_wins(frames):
     data = _with_gap(frames, {"neggrad": 0.001, "orthograd": 0.02, "neggrad_plus": 0.03})
     text = verdict(data, "small_resnet")
-    assert text.startswith(
-        "NegGrad comes closest to the retrained models, with a gap of 0.10 ± 0.00 percentage"
-    )
+    assert "NegGrad comes closest to the retrained models, with a gap of 0.10 ± 0.00 percentage" in text
     assert "OrthoGrad has rank 2 of 3 with a gap of 2.00 ± 0.00 percentage points." in text
     assert "Not ranked, target not reached in every seed: FT (0 of 3 seeds)." in text
     assert text.endswith("n = 3 seeds: no significance claim.")
@@ -255,19 +292,115 @@ def test_verdict_names_a_baseline_that_wins(frames):
 def test_verdict_ties_share_the_rank(frames):
     data = _with_gap(frames, {"neggrad": 0.01, "orthograd": 0.01, "neggrad_plus": 0.03})
     assert [s.rank for s in standings(data, "small_resnet")] == [1, None, 1, 3]
-    assert verdict(data, "small_resnet").startswith("OrthoGrad and NegGrad come (tied) closest")
+    assert "OrthoGrad and NegGrad come (tied) closest" in verdict(data, "small_resnet")
 
 
 def test_verdict_when_orthograd_missed_the_target_once(frames):
     data = _with_gap(frames, {"orthograd": 0.0}, {"orthograd": [0, 1]})
     text = verdict(data, "small_resnet")
-    assert not text.startswith("OrthoGrad")
+    assert "OrthoGrad comes closest" not in text
     assert "OrthoGrad (2 of 3 seeds) and FT (0 of 3 seeds)" in text
 
 
 def test_verdict_when_none_reached(frames):
     data = _with_gap(frames, {}, {method: [] for method in METHODS})
-    assert verdict(data, "small_resnet").startswith("No method reached the target in every seed")
+    assert "No method reached the target in every seed" in verdict(data, "small_resnet")
+
+
+def _kept(frames, values):
+    """The study with other test accuracies at the target: NaN for the methods that are not named."""
+    runs, costs, trajectories, controls = frames
+    runs = runs.assign(test_at_target=runs["method"].map(values).astype(float))
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
+
+
+def test_the_headline_is_the_test_accuracy_at_equal_forgetting(frames):
+    text = verdict(_kept(frames, {"neggrad": 0.85, "orthograd": 0.84, "neggrad_plus": 0.8}), "small_resnet")
+    assert text.startswith(
+        "At equal forgetting (forget accuracy interpolated to the target) NegGrad 85.00 ± 0.00% is the highest test "
+        "accuracy of 3 methods that can be compared so; OrthoGrad 84.00 ± 0.00% is number 2."
+    )
+    text = verdict(_kept(frames, {"neggrad": 0.85}), "small_resnet")
+    assert "of 1 method that can be compared so; OrthoGrad is not among them." in text
+    assert verdict(_kept(frames, {}), "small_resnet").startswith("No method passes the target step by step")
+
+
+def test_accuracies_class_by_class(frames, report_data):
+    table = per_class_table(report_data.select(make_experiment()))
+    assert table.header == ("Method", "Lowest", "Median", "Highest", "shirt", "bag", "sandal")
+    row = table.frame[table.frame["method"] == "ft"].iloc[0]
+    runs = frames[0]
+    test = runs[(runs["method"] == "ft") & (runs["scenario"] == "random_10")]["accuracy_test"].mean()
+    for column, part in (("lowest", 0.5), ("median", 0.8), ("highest", 1.0), (f"{PER_CLASS}sandal", 0.8)):
+        assert row[f"{column}_mean"] == pytest.approx(part * test, rel=1e-12)
+    many = frames[0].assign(**{f"{PER_CLASS}{number}": 0.5 for number in range(18)})
+    data = ReportData.of_frames(many, *frames[1:])
+    assert per_class_table(data.select(make_experiment())).header == ("Method", "Lowest", "Median", "Highest")
+    old = frames[0].drop(columns=[column for column in frames[0] if column.startswith(PER_CLASS)])
+    with pytest.raises(ReportError, match="no accuracies by class"):
+        per_class_table(ReportData.of_frames(old, *frames[1:]).select(make_experiment()))
+
+
+def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
+    runs, costs, trajectories, controls = frames
+    failed = (controls["attack"] == "svc") & (controls["seed"] == 1) & (controls["scenario"] == "random_10")
+    controls = controls.assign(
+        passed=~failed, reason=controls["reason"].where(~failed, "misses the planted fake: 0.4")
+    )
+    data = ReportData.of_frames(runs, costs, trajectories, controls)
+    table = membership_table(data.select(make_experiment()))
+    assert [name for name in table.header if name.endswith("†")] == [
+        "SVC, AUC †",
+        "SVC, non-members †",
+        "Average gap †",
+    ]
+    for row in table.rows:
+        assert [cell.doubtful for cell in row[1:]] == [name.endswith("†") for name in table.header[1:]]
+    assert "svc (1 of 3 seeds; seed 1: misses the planted fake: 0.4)" in table.caption.notes
+    assert r"SVC, AUC \textdagger{}" in table.to_latex()
+    believed = membership_table(data.select(make_experiment("class")))
+    assert "All attacks passed in every seed." in believed.caption.notes
+    assert not any(cell.doubtful for row in believed.rows for cell in row)
+
+
+def test_runs_that_diverged_are_named(frames):
+    runs, costs, trajectories, controls = frames
+    broken = (runs["method"] == "neggrad") & (runs["seed"] == 1) & (runs["scenario"] == "random_10")
+    data = ReportData.of_frames(
+        runs.assign(diverged=runs["diverged"].where(~broken, True)), costs, trajectories, controls
+    )
+    assert (
+        "predictions that are not finite as wrong: NegGrad (1). "
+        in accuracy_table(data.select(make_experiment())).caption.notes
+    )
+    assert "not finite" not in accuracy_table(data.select(make_experiment("class"))).caption.notes
+
+
+def test_what_the_seeds_resolve_stands_beside_the_differences(report_data):
+    data = report_data.select(make_experiment())
+    table = paired_table(data)
+    gaps = data.runs.set_index(["method", "seed"])["gap"]
+    d = np.array([gaps["orthograd", seed] - gaps["neggrad", seed] for seed in (0, 1, 2)])
+    row = _row(table, minus="neggrad")
+    # By simulation: a true difference of that size is found four times in five.
+    rng = np.random.default_rng(0)
+    draws = rng.normal(row["smallest_gap"], d.std(ddof=1), size=(40_000, 3))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(3))
+    assert np.mean(np.abs(t) > 4.302652729911) == pytest.approx(0.8, abs=0.01)
+    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['smallest_gap']:.2f}"
+
+
+def test_a_method_that_passed_the_target_in_some_seeds_only_has_no_mean_there(frames):
+    runs, costs, trajectories, controls = frames
+    once = runs.assign(
+        test_at_target=runs["test_at_target"].mask((runs["method"] == "neggrad") & (runs["seed"] == 1))
+    )
+    data = ReportData.of_frames(once, costs, trajectories, controls).select(make_experiment())
+    table = accuracy_table(data)
+    shown = {row[0].text: row[table.header.index("Test at target")].text for row in table.rows}
+    assert shown["NegGrad"] == shown["FT"] == shown["Original"] == "–"
+    assert shown["OrthoGrad"] != "–"
+    assert "NegGrad" not in verdict(data, "small_resnet").split(".")[0]
 
 
 def test_verdict_with_enough_seeds_compares_with_the_second():

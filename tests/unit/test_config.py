@@ -22,13 +22,40 @@ PROFILES = sorted(
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))
+    """The widest profile, with the parameters in it and not in a file of their own."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "full.yaml").read_text(encoding="utf-8"))
+    content["methods"] = yaml.safe_load((ROOT / content["methods"]).read_text(encoding="utf-8"))
+    del content["trials"]
     return content
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_is_valid_and_named_like_its_file(path: Path) -> None:
     assert load(path).profile == path.stem
+
+
+SIZES = {"train": 20, "validation": 10, "test": 5}
+CHOSEN = {"classes": ["n01440764", "n02123045"], "train": 20, "test": 5}
+
+
+def test_of_a_dataset_that_does_not_fit_into_memory_a_subset_is_chosen(config: dict[str, Any]) -> None:
+    config["datasets"]["imagenet"] = {**SIZES, "subset": CHOSEN}
+    assert validate(config).datasets["imagenet"].subset is not None
+
+
+def test_a_variant_takes_what_its_method_knows_and_changes_the_rest(config: dict[str, Any]) -> None:
+    config["variants"] |= {
+        "orthograd_mean-same": {"like": "orthograd", "change": {}},
+        "orthograd-k16": {"like": "orthograd", "change": {"retain_batch": 16}},
+    }
+    profile = validate(config)
+    ours = config["methods"]["random"]["orthograd"]
+    assert profile.parameters("random", "orthograd") == ours
+    assert profile.parameters("random", "orthograd-k16") == {**ours, "retain_batch": 16}
+    # The mean's projection has no tolerance.
+    mean = {key: value for key, value in ours.items() if key != "rtol"}
+    assert profile.parameters("random", "orthograd_mean-same") == mean
+    assert {"orthograd-k16", "orthograd_mean-same"} <= set(profile.runs("class"))
 
 
 def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
@@ -43,7 +70,53 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            _set("variants", value={"fine": {"like": "ft", "change": {}}}),
+            r"variants\.fine: starts with no method's name\. Mend: call it <method>-<what differs>",
+        ),
+        (
+            _set("variants", value={"ft-slow": {"like": "fft", "change": {}}}),
+            r"variants\.ft-slow\.like: 'fft' has no parameters in `methods`\. Mend: use one of",
+        ),
+        (
+            _set("variants", value={"ft-slow": {"like": "ft", "change": {"learning_rate": 0.0}}}),
+            r"variants\.ft-slow\.change\.learning_rate: .*greater than 0",
+        ),
+        (
+            _set("experiments", 4, "proxy", value="other"),
+            r"experiments\.T-PROXY\.proxy: unknown proxy 'other'",
+        ),
+        (
+            _set("proxies", "shifted", "size", value=100),
+            r"T-PROXY\.retain_size: 500 is larger than the proxy's 100 images\. Mend: lower it, or raise",
+        ),
+        (
+            _set("sweeps", 0, "retain_sizes", value=[500, 64]),
+            r"retain_sizes of F-SIZE are \[500, 64\]; name each once, in ascending order",
+        ),
+        (_set("sweeps", 0, "retain_sizes", value=[500, 50000]), r"F-SIZE\.retain_size: 50000 is larger"),
         (_set("sedes", value=[1]), r"sedes: unknown key\. Did you mean 'seeds'\? Mend: remove it"),
+        (_set("datasets", "imagenet", value=SIZES), r"imagenet\.subset: imagenet does not fit into memory"),
+        (
+            _set("datasets", "cifar10", value={**SIZES, "subset": CHOSEN}),
+            r"cifar10\.subset: .*Mend: remove it",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "subset": {**CHOSEN, "classes": ["tench"]}}),
+            r"imagenet\.subset\.classes: unknown class 'tench'",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "subset": {**CHOSEN, "classes": ["n01440764"] * 2}}),
+            r"imagenet\.subset\.classes: one is named twice",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "train": 31, "subset": CHOSEN}),
+            r"31 training and 10 validation images are more than the 40 that are in the subset",
+        ),
+        (
+            _set("datasets", "imagenet", value={**SIZES, "test": 11, "subset": CHOSEN}),
+            r"11 is more than the 10 test images that are in the subset",
+        ),
         (
             _set("methods", "random", "orthograd", "alpha", value=1.5),
             r"methods\.random\.orthograd\.alpha: .*less than or equal to 1",
@@ -95,7 +168,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"methods\.rnd: unknown scenario 'rnd'\..*Mend: use one of class, random",
         ),
         (
-            _set("experiments", 0, "methods", value=["orthograd", "sgd"]),
+            lambda config: config["experiments"][0]["methods"].append("sgd"),
             r"T-IMG-R\.methods: unknown method 'sgd'",
         ),
         (_set("experiments", 0, "scenario", value="clas"), r"T-IMG-R\.scenario: .*Did you mean 'class'"),
@@ -130,6 +203,12 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"retain_batch: .*valid integer",
         ),
         (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
+        (
+            _set("trials", value="config/tuned/none.csv"),
+            r"trials: no file 'config/tuned/none\.csv' .*take the key out.*`snakemake tune`",
+        ),
+        (_set("trials", value=1), r"trials: .*valid string.*Mend: table of all trials"),
+        (_set("experiments", 0, "id", value="search"), r"experiments\.search: a section of the report"),
         (lambda config: config.pop("threads"), r"threads: Field required\. Mend: torch's CPU threads"),
     ],
 )
@@ -140,6 +219,17 @@ def test_what_is_wrong_is_named_with_its_mend(
     change(config)
     with pytest.raises(ConfigError, match=message):
         validate(config)
+
+
+def test_trials_need_the_section_that_says_on_what_they_were_made(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orthograd.config._REPOSITORY", tmp_path)
+    config["tuning"] = None
+    (tmp_path / "trials.csv").write_text("scenario\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"trials: without `tuning` .*Mend: add the section"):
+        validate({**config, "trials": "trials.csv"})
+    assert validate(config).trials is None
 
 
 def test_the_environment_variable_of_the_mirror_is_checked_too(

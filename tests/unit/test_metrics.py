@@ -1,7 +1,10 @@
 """Metrics against values worked out by hand from their definitions."""
 
+import math
+
 import pytest
 
+from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.metrics.retraining import mean_gap, signed_differences
 from orthograd.metrics.uis import unlearning_impact_score
 
@@ -56,3 +59,25 @@ def test_differences_to_retraining_by_hand() -> None:
 def test_without_a_reference_there_is_no_difference() -> None:
     with pytest.raises(ValueError, match="replicates"):
         signed_differences({"test": 1.0}, [], ["test"])
+
+
+def test_at_forget_accuracy_lies_on_the_line_between_the_checks() -> None:
+    forget, test = [1.0, 0.95, 0.85, 0.7], [0.9, math.nan, 0.88, 0.8]
+    # A third of the way from 0.85 to 0.7.
+    assert at_forget_accuracy(forget, test, 0.8) == pytest.approx(0.88 - 0.08 / 3, rel=1e-12)
+    assert at_forget_accuracy(forget, test, 0.7) == pytest.approx(0.8, rel=1e-12)
+
+
+def test_at_forget_accuracy_takes_the_first_crossing() -> None:
+    forget, test = [1.0, 0.9, 0.5, 0.9, 0.5], [0.9, 0.9, 0.5, 0.1, 0.1]
+    assert at_forget_accuracy(forget, test, 0.7) == pytest.approx(0.7, rel=1e-12)
+
+
+@pytest.mark.parametrize("forget", [[1.0, 0.9, 0.8], [1.0, 0.2], [0.3, 0.2], [1.0]])
+def test_at_forget_accuracy_needs_a_path_to_the_target(forget: list[float]) -> None:
+    assert at_forget_accuracy(forget, [0.9] * len(forget), 0.5) is None
+
+
+def test_at_forget_accuracy_that_was_not_measured() -> None:
+    with pytest.raises(ValueError, match=r"checks 1 and 2, on both sides of the target 0\.5"):
+        at_forget_accuracy([1.0, 0.9, 0.2], [0.9, math.nan, 0.8], 0.5)

@@ -63,15 +63,20 @@ def test_the_corners_hold_every_end_and_every_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reached", "forget", "expected"),
+    ("reached", "diverged", "forget", "expected"),
     [
-        ([True, True], [0.8, 0.7], 0.65),  # mean of the validation accuracies 0.7 and 0.6
-        ([False, False], [1.0, 0.9], -0.15),  # 0.2 and 0.1 above the target 0.8
-        ([True, False], [0.8, 1.0], 0.25),  # (0.7 − 0.2) / 2
+        ([True, True], [False, False], [0.8, 0.7], 0.65),  # mean of the validation accuracies 0.7 and 0.6
+        ([False, False], [False, False], [1.0, 0.9], -0.15),  # 0.2 and 0.1 above the target 0.8
+        ([True, False], [False, False], [0.8, 1.0], 0.25),  # (0.7 − 0.2) / 2
+        # Of weights that are not finite every prediction is wrong, which is no forgetting.
+        ([False, False], [True, True], [0.0, 0.0], -1.0),
+        ([True, False], [False, True], [0.8, 0.0], -0.15),  # (0.7 − 1) / 2
     ],
 )
-def test_the_score_by_hand(reached: list[bool], forget: list[float], expected: float) -> None:
-    assert score(reached, forget, [0.8, 0.8], [0.7, 0.6]) == pytest.approx(expected, abs=1e-12)
+def test_the_score_by_hand(
+    reached: list[bool], diverged: list[bool], forget: list[float], expected: float
+) -> None:
+    assert score(reached, diverged, forget, [0.8, 0.8], [0.7, 0.6]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_best_score_is_taken_and_all_trials_are_kept(tmp_path: Path) -> None:
@@ -88,11 +93,21 @@ def test_the_best_score_is_taken_and_all_trials_are_kept(tmp_path: Path) -> None
     frame.to_csv(files[0], index=False)
     frame[frame["method"] == "ft"].to_csv(files[1], index=False)
     out, table = tmp_path / "tuned.yaml", tmp_path / "tuned.csv"
-    tuned.run(Namespace(trials=files, scenario=["random", "class"], tuned=out, table=table))
+    records = [path.with_suffix(".json") for path in files]
+    for path in records:
+        path.write_text(json.dumps({"method": "ft", "seeds": [100], "reads": {"100": []}}), encoding="utf-8")
+    reads = tmp_path / "tuned.json"
+    scenarios = ["random", "class"]
+    tuned.run(
+        Namespace(trials=files, scenario=scenarios, record=records, tuned=out, table=table, reads=reads)
+    )
     assert yaml.safe_load(out.read_text(encoding="utf-8")) == {
         "random": {"ft": {"alpha": 1}, "scrub": {"alpha": 0}},  # the first of two equal scores
         "class": {"ft": {"alpha": 1}},
     }
+    assert json.loads(reads.read_text(encoding="utf-8"))["searches"] == [
+        {"scenario": scenario, "method": "ft", "seeds": [100], "reads": {"100": []}} for scenario in scenarios
+    ]
     written = pd.read_csv(table)
     assert len(written) == 9
     assert written[written["chosen"]]["trial"].tolist() == [1, 0, 1]

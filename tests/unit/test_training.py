@@ -42,26 +42,26 @@ def _blobs(count: int, seed: int) -> Samples:
     ],
 )
 def test_models_have_the_published_shape(name: str, channels: int, size: int, parameters: int) -> None:
-    model = models.build(name, channels, 10).eval()
+    model = models.build(name, channels, size, 10).eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model(torch.zeros(2, channels, size, size)).shape == (2, 10)
 
 
 def test_the_stem_of_resnet18_keeps_the_resolution() -> None:
     shapes = []
-    model = models.build("resnet18", 3, 10).eval()
+    model = models.build("resnet18", 3, 32, 10).eval()
     model.layer1.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
     model(torch.zeros(1, 3, 32, 32))
     assert shapes == [(1, 64, 32, 32)]
 
 
 def test_an_unknown_model_is_named() -> None:
-    with pytest.raises(KeyError, match="choose one of resnet18, small-resnet"):
-        models.build("resnet19", 1, 10)
+    with pytest.raises(KeyError, match="choose one of resnet18, resnet18-imagenet, small-resnet, "):
+        models.build("resnet19", 1, 28, 10)
 
 
 def test_training_learns_and_ends_in_evaluation_mode() -> None:
-    model = models.build("small-resnet", 1, 2)
+    model = models.build("small-resnet", 1, 8, 2)
     losses = train(model, _blobs(64, 0), SPEC, generator(0, "order"))
     assert not model.training
     assert len(losses) == SPEC.epochs
@@ -72,7 +72,7 @@ def test_training_learns_and_ends_in_evaluation_mode() -> None:
 def test_a_seed_says_everything() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(stream(seed, "weights"))
-        model = models.build("small-resnet", 1, 2)
+        model = models.build("small-resnet", 1, 8, 2)
         train(model, _blobs(64, 0), SPEC.model_copy(update={"epochs": 2}), generator(seed, "order"))
         return nn.utils.parameters_to_vector(model.parameters())
 
@@ -81,7 +81,7 @@ def test_a_seed_says_everything() -> None:
 
 
 def test_training_refuses_what_cannot_work() -> None:
-    model = models.build("small-resnet", 1, 2)
+    model = models.build("small-resnet", 1, 8, 2)
     with pytest.raises(ValueError, match="lower batch_size"):
         train(model, _blobs(8, 0), SPEC, generator(0, "order"))
     with pytest.raises(FloatingPointError, match="lower the model's learning_rate"):

@@ -49,6 +49,7 @@ def _run(
     method: Method = METHOD,
     record_every: int = 1,
     own_end: bool = False,
+    curve_steps: int = 0,
 ):
     model = Threshold().eval()
     run = unlearn(
@@ -57,9 +58,12 @@ def _run(
         Params(),
         data={"forget": FORGET, "retain": FORGET},
         watched={"forget": FORGET, "test": _samples(9, 10)},
+        risks={"forget": FORGET, "test": _samples(9, 10)},
         pixels=PixelScale((0.0,), (1.0,)),
         target=target,
-        stopping=StoppingRule(every=every, record_every=record_every, max_steps=max_steps),
+        stopping=StoppingRule(
+            every=every, record_every=record_every, max_steps=max_steps, curve_steps=curve_steps
+        ),
         own_end=own_end,
         batch_size=3,
         seed=0,
@@ -105,6 +109,53 @@ def test_the_other_sets_are_measured_in_their_own_rhythm_and_at_the_end() -> Non
     assert [row["step"] for row in run.trajectory] == [0, 1, 2, 3]
     assert [row["accuracy_forget"] for row in run.trajectory] == [1.0, 0.75, 0.5, 0.25]
     assert ["accuracy_test" in row for row in run.trajectory] == [True, False, True, True]
+
+
+def test_both_sides_of_the_target_are_measured_whatever_the_rhythm() -> None:
+    run, model = _run(target=0.25, every=1, max_steps=10, record_every=10)
+    assert ["accuracy_test" in row for row in run.trajectory] == [True, False, True, True]
+    assert model.threshold.item() == 3.5
+
+
+@pytest.mark.parametrize("curve_steps", [2, 9])
+def test_the_trajectory_goes_on_behind_the_target_and_the_model_does_not(curve_steps: int) -> None:
+    run, model = _run(target=0.5, every=1, max_steps=10, record_every=4, curve_steps=curve_steps)
+    alone, _ = _run(target=0.5, every=1, max_steps=10, record_every=4)
+    assert (run.reached, run.steps) == (True, 2)
+    assert model.threshold.item() == 2.5
+    assert (run.cost.forward, run.cost.backward) == (alone.cost.forward, alone.cost.backward) == (6, 4)
+    assert [row["step"] for row in run.trajectory] == list(range(curve_steps + 1))
+    forget = [1, 0.75, 0.5, 0.25, 0, 0, 0, 0, 0, 0]
+    assert [row["accuracy_forget"] for row in run.trajectory] == forget[: curve_steps + 1]
+    # The threshold is at 9.5 in the end: of the two test samples one is left.
+    assert run.trajectory[-1]["accuracy_test"] == (1.0 if curve_steps == 2 else 0.5)
+    measured = [row["step"] for row in run.trajectory if "accuracy_test" in row]
+    assert measured == ([0, 1, 2] if curve_steps == 2 else [0, 1, 2, 4, 8, 9])
+
+
+def test_a_curve_ends_with_the_method_or_with_weights_that_are_not_finite() -> None:
+    def three_steps(model: nn.Module, data: DataView, params: Params) -> Updates:
+        yield from islice(_raise(model, data, params), 2)
+        with torch.no_grad():
+            model.threshold.fill_(float("nan"))
+        yield Step(1, 1)
+
+    method = Method("three_steps", "", "", frozenset(), Params, None, three_steps)
+    run, model = _run(target=0.75, every=1, max_steps=10, method=method, curve_steps=10)
+    assert (run.reached, run.diverged, run.steps) == (True, False, 1)
+    assert model.threshold.item() == 1.5
+    assert run.trajectory[-1]["step"] == 3
+
+
+def test_modules_that_went_away_behind_the_target_are_an_error() -> None:
+    def wrap(model: nn.Module, data: DataView, params: Params) -> Updates:
+        model.adapter = nn.Linear(1, 1)
+        yield from islice(_raise(model, data, params), 1)
+        del model.adapter
+
+    method = Method("wrap", "", "", frozenset(), Params, None, wrap)
+    with pytest.raises(ValueError, match="passes: null for this method, or a lower curve_steps"):
+        _run(target=0.75, every=1, max_steps=10, method=method, curve_steps=5)
 
 
 def test_the_costs_are_those_of_the_steps() -> None:
@@ -173,6 +224,20 @@ def test_weights_that_are_not_finite_end_the_run_and_are_no_success() -> None:
     assert run.trajectory[-1]["accuracy_forget"] == 0  # logits that are not finite are wrong
 
 
+def test_outputs_that_are_not_finite_are_no_success_though_the_weights_are() -> None:
+    def overflow(model: nn.Module, *_: object) -> Updates:
+        with torch.no_grad():
+            model.threshold.fill_(3e38)
+        # 4 − 3e38 is finite, and so is every weight; the next layer of a deeper model would not be.
+        model.forward = lambda x: torch.full((len(x), 2), float("inf"))
+        yield Step(1, 1)
+
+    run, _ = _run(0.9, 1, 5, Method("overflow", "", "", frozenset(), Params, None, overflow))
+    assert run.diverged
+    assert not run.reached
+    assert run.steps == 1
+
+
 def test_a_method_gets_the_data_that_it_declares_and_no_other() -> None:
     def greedy(model: nn.Module, data: DataView, *_: object) -> Updates:
         assert len(data["forget"]) == 4
@@ -193,3 +258,15 @@ def test_batches_pass_through_all_samples_and_have_one_size() -> None:
     assert not torch.equal(passes[0][0], passes[1][0])
     with pytest.raises(ValueError, match="a batch of 11 from 10 samples"):
         next(samples.batches(11, torch.Generator()))
+
+
+def test_the_trajectory_tells_the_g_effect_of_the_steps() -> None:
+    run, _ = _run(target=0.0, every=1, max_steps=3, record_every=2)
+    assert "g_effect_forget" not in run.trajectory[0]
+    for row in (run.trajectory[2], run.trajectory[3]):
+        before = row["step"] - 0.5  # the threshold one step ago
+        for name, samples in (("forget", FORGET), ("test", _samples(9, 10))):
+            # The loss of a sample x is softplus(t − x), of slope sigmoid(t − x); a step raises t by 1.
+            expected = torch.sigmoid(before - samples.images).mean().item()
+            assert row[f"g_effect_{name}"] == pytest.approx(expected, rel=1e-5, abs=1e-7)  # float32: p − 1
+    assert "g_effect_forget" not in run.trajectory[1]

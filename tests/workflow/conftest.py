@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config", "orthograd", "profiles", "workflow", "environment.yml", "pyproject.toml")
+PARTS = (
+    "Snakefile",
+    "config",
+    "notebooks",
+    "orthograd",
+    "profiles",
+    "workflow",
+    "environment.yml",
+    "pyproject.toml",
+)
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -5,12 +5,19 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from orthograd import methods
+from orthograd import methods, notebook
 from orthograd.config import ConfigError, validate
 from orthograd.data.registry import registry
 from orthograd.provenance import code_version
-from orthograd.reporting.experiment import PUBLISHED
-from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
+from orthograd.reporting.experiment import ORTHOGRAD, PUBLISHED
+from orthograd.reporting.names import (
+    AUDIT,
+    AUDIT_PAGE,
+    AUDIT_TABLE_NAMES,
+    FIGURE_NAMES,
+    NOTEBOOKS,
+    TABLE_NAMES,
+)
 
 try:
     PROFILE = validate(config)
@@ -32,11 +39,12 @@ ORIGINAL_IN_SCENARIO = (
 )
 RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}}/replicate{{replicate}}"
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
-UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}/seed{{seed}}"
+UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
 
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
-METHODS = {name for section in PROFILE.methods.values() for name in section}
+SWEEPS = {sweep.id: sweep for sweep in PROFILE.sweeps}
+RUNS = {run for scenario in PROFILE.scenarios for run in PROFILE.runs(scenario)}
 REPLICATES = list(range(PROFILE.replicates))
 # A search compares with one retrained model a seed.
 RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
@@ -52,8 +60,9 @@ wildcard_constraints:
     dataset="|".join(PROFILE.datasets),
     model="|".join(PROFILE.models),
     scenario="|".join(PROFILE.scenarios),
-    method="|".join(sorted({*METHODS, *SEARCHED})) + f"|[a-z0-9_]+{PUBLISHED}",
-    experiment="|".join(EXPERIMENTS),
+    method="|".join(sorted({*RUNS, *SEARCHED})) + f"|[a-z0-9_]+{PUBLISHED}",
+    experiment="|".join((*EXPERIMENTS, *SWEEPS)),
+    source="|".join(("retain", *(f"proxy-{name}-" for name in PROFILE.proxies))),
     retain_size=r"\d+",
 
 
@@ -94,10 +103,14 @@ def registered_files(wildcards):
     )
 
 
-def registered_classes(wildcards):
+def registered(wildcards):
     """What of the registry goes into the prepared dataset."""
-    dataset = registry().dataset(wildcards.dataset)
-    return as_json(version=dataset.version, classes=dataset.classes)
+    return as_json(**registry().dataset(wildcards.dataset).prepared)
+
+
+def preparation_spec(wildcards):
+    subset = PROFILE.datasets[wildcards.dataset].subset
+    return as_json(subset=dumped(subset) if subset else None)
 
 
 def base_split_spec(wildcards):
@@ -116,15 +129,30 @@ def training_spec(wildcards):
     )
 
 
+def drawn(wildcards):
+    """Whether an experiment draws the trajectory; a sweep does not."""
+    return any(
+        (experiment.scenario, experiment.source, experiment.retain_size)
+        == (
+            wildcards.scenario,
+            wildcards.get("source", "retain"),
+            int(wildcards.retain_size),
+        )
+        for experiment in PROFILE.experiments
+    )
+
+
 def start_spec(wildcards):
     """What a run of a method starts from, and when it stops."""
     scenario = PROFILE.scenarios[wildcards.scenario]
     stopping = dumped(PROFILE.stopping)
     class_target = stopping.pop("class_target")
+    if not drawn(wildcards):
+        stopping["curve_steps"] = 0
     return {
         "model": wildcards.model,
         "retain_size": int(wildcards.retain_size),
-        "method": wildcards.method.removesuffix(PUBLISHED),
+        "method": methods.of_run(wildcards.method),
         "stopping": stopping,
         "target": class_target if scenario.kind == "class" else None,
         "evaluation_batch": PROFILE.evaluation_batch,
@@ -135,11 +163,49 @@ def start_spec(wildcards):
 def unlearning_spec(wildcards):
     own_end = wildcards.method.endswith(PUBLISHED)
     if own_end:
-        method = methods.load(wildcards.method.removesuffix(PUBLISHED))
-        params = dict(method.published.params)
+        params = dict(methods.load(methods.of_run(wildcards.method)).published.params)
     else:
-        params = PROFILE.methods[wildcards.scenario][wildcards.method]
-    return as_json(params=params, own_end=own_end, **start_spec(wildcards))
+        params = PROFILE.parameters(wildcards.scenario, wildcards.method)
+    return as_json(
+        params=params,
+        own_end=own_end,
+        proxy=proxy_of(wildcards),
+        **start_spec(wildcards),
+    )
+
+
+def proxy_of(wildcards):
+    """What stands in for the retain subset; None: nothing."""
+    name = wildcards.source.removeprefix("proxy-").removesuffix("-")
+    return None if wildcards.source == "retain" else dumped(PROFILE.proxies[name])
+
+
+# Experiments whose retain set has a stand-in: the page shows examples of it.
+PROXIED = [experiment.id for experiment in PROFILE.experiments if experiment.proxy]
+
+
+def proxied_data(wildcards):
+    """What examples of an experiment's proxy are drawn from."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    proxy = dumped(PROFILE.proxies[experiment.proxy])
+    return {
+        "dataset": f"{DATA}/dataset.safetensors".format(dataset=experiment.dataset),
+        "split": SPLIT.format(
+            dataset=experiment.dataset, scenario=experiment.scenario, seed=SEEDS[0]
+        ),
+        "proxy_data": (
+            [f"{DATA}/dataset.safetensors".format(dataset=proxy["dataset"])]
+            if "dataset" in proxy
+            else []
+        ),
+    }
+
+
+def proxy_data(wildcards):
+    """The prepared dataset that a proxy is taken from, where it is another one."""
+    proxy = proxy_of(wildcards)
+    other = proxy and proxy.get("dataset")
+    return f"{DATA}/dataset.safetensors".format(dataset=other) if other else []
 
 
 def tuning_spec(wildcards):
@@ -148,6 +214,7 @@ def tuning_spec(wildcards):
             key: dumped(value) if hasattr(value, "model_dump") else value
             for key, value in TUNING.spaces[wildcards.method].items()
         },
+        proxy=None,
         trials=TUNING.trials,
         seconds=TUNING.seconds,
         **start_spec(wildcards),
@@ -188,12 +255,22 @@ def evaluation_spec(wildcards):
         "retain_size": (
             int(wildcards.retain_size) if "retain_size" in wildcards.keys() else None
         ),
+        "proxy": (
+            wildcards.source.removeprefix("proxy-").removesuffix("-")
+            if wildcards.get("source", "retain") != "retain"
+            else None
+        ),
     }
-    return as_json(**run, evaluation_batch=PROFILE.evaluation_batch, **runtime_spec())
+    return as_json(
+        **run,
+        evaluation_batch=PROFILE.evaluation_batch,
+        relearning=dumped(PROFILE.relearning),
+        **runtime_spec(),
+    )
 
 
 def method_code(wildcards):
-    name = wildcards.method.removesuffix(PUBLISHED)
+    name = methods.of_run(wildcards.method)
     return code_version("orthograd.steps.unlearn", methods.module(name))
 
 
@@ -215,25 +292,109 @@ def experiment_splits():
     ]
 
 
+def each_collection(path):
+    """The path for every experiment and every sweep."""
+    return expand(path, experiment=[*EXPERIMENTS, *SWEEPS])
+
+
+def all_splits():
+    """The splits of all experiments: scenario by scenario, seed by seed."""
+    places = dict.fromkeys(
+        (experiment.dataset, experiment.scenario) for experiment in PROFILE.comparisons
+    )
+    return [
+        SPLIT.format(dataset=dataset, scenario=scenario, seed=seed)
+        for dataset, scenario in places
+        for seed in SEEDS
+    ]
+
+
 def each_experiment(path):
     """The path for every experiment; the other wildcards stay."""
     return expand(path, experiment=EXPERIMENTS, allow_missing=True)
 
 
-def experiment_runs(wildcards):
-    """The evaluations that an experiment shows."""
-    experiment = EXPERIMENTS[wildcards.experiment]
-    keys = {
-        "dataset": experiment.dataset,
-        "model": experiment.models,
-        "scenario": experiment.scenario,
-        "retain_size": experiment.retain_size,
-        "method": experiment.rows,
-        "seed": SEEDS,
-        "replicate": REPLICATES,
-    }
-    return [
-        f"{path}/metrics.json"
+def experiment_runs(name):
+    """A file of every run that an experiment shows."""
+    return lambda wildcards: [f"{folder}/{name}" for folder in run_folders(wildcards)]
+
+
+def run_folders(wildcards):
+    """Folders of the runs of an experiment, or of a sweep at all its sizes."""
+    name = wildcards.experiment
+    comparisons = SWEEPS[name].experiments if name in SWEEPS else [EXPERIMENTS[name]]
+    folders = [
+        folder
+        for experiment in comparisons
         for pattern in (ORIGINAL_IN_SCENARIO, RETRAINED, UNLEARNED)
-        for path in dict.fromkeys(expand(pattern, **keys))
+        for folder in expand(
+            pattern,
+            dataset=experiment.dataset,
+            model=experiment.models,
+            scenario=experiment.scenario,
+            source=experiment.source,
+            retain_size=experiment.retain_size,
+            method=experiment.rows,
+            seed=SEEDS,
+            replicate=REPLICATES,
+        )
     ]
+    return list(dict.fromkeys(folders))
+
+
+# The notebooks look at OrthoGrad's runs in the first experiment that has a retain set of its own.
+AUDITED = next(
+    experiment for experiment in PROFILE.experiments if experiment.proxy is None
+)
+AUDITED_KEYS = {
+    "dataset": AUDITED.dataset,
+    "model": AUDITED.models[0],
+    "scenario": AUDITED.scenario,
+    "retain_size": AUDITED.retain_size,
+}
+
+
+def audited(path, seed="{seed}"):
+    """The path of a file of those runs, for one seed or for each of them."""
+    path = path.format(
+        **AUDITED_KEYS, source=AUDITED.source, method=ORTHOGRAD, seed=seed
+    )
+    return each_seed(path) if seed == "{seed}" else path
+
+
+def of_each_seed(paths):
+    """The files by their seed, as JSON can hold them."""
+    return {str(seed): path for seed, path in zip(SEEDS, paths)}
+
+
+def notebook_code(name):
+    """The version of what a notebook runs, beside its own text, which is an input."""
+    content = notebook.read(f"{workflow.basedir}/notebooks/{name}.ipynb")
+    return code_version("orthograd.steps.notebook", *notebook.imported(content))
+
+
+def geometry_parameters(wildcards, input):
+    params = PROFILE.methods[AUDITED.scenario][ORTHOGRAD]
+    return as_json(
+        dataset_file=input.dataset,
+        split_file=input.split,
+        original_file=input.original,
+        model_name=AUDITED.models[0],
+        seed=SEEDS[0],
+        retain_size=AUDITED.retain_size,
+        forget_batch=params["forget_batch"],
+        retain_batch=params["retain_batch"],
+        **runtime_spec(),
+    )
+
+
+def cell_parameters(wildcards, input):
+    return as_json(
+        table_file=input.table,
+        runs_file=input.runs,
+        dataset_file=input.dataset,
+        split_files=of_each_seed(input.splits),
+        original_files=of_each_seed(input.originals),
+        run_folders=of_each_seed([str(Path(path).parent) for path in input.models]),
+        run_keys=AUDITED_KEYS,
+    )

@@ -33,14 +33,15 @@ rule prepare:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=8000,
+        runtime=120,
         gpu=0,
     params:
         code=code_version("orthograd.steps.prepare"),
-        registered=registered_classes,
+        registered=registered,
+        spec=preparation_spec,
     shell:
-        "python -m orthograd prepare --dataset {wildcards.dataset} --raw {input.raw} "
+        "python -m orthograd prepare --spec {params.spec:q} --dataset {wildcards.dataset} --raw {input.raw} "
         "--out {output.dataset} > {log} 2>&1"
 
 

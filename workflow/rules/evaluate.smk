@@ -3,8 +3,11 @@ rule evaluate_original:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_seed(f"{ORIGINAL}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_seed(f"{ORIGINAL}/training.json"),
     output:
+        scores=each_seed(f"{ORIGINAL_IN_SCENARIO}/scores.npz"),
         metrics=each_seed(f"{ORIGINAL_IN_SCENARIO}/metrics.json"),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/original.log",
@@ -23,8 +26,9 @@ rule evaluate_original:
         name="original",
     shell:
         "python -m orthograd evaluate --name {params.name} --spec {params.spec:q} --data {input.dataset} "
-        "--split {input.splits} --model {input.models} --record {input.records} --metrics {output.metrics} "
-        "> {log} 2>&1"
+        "--split {input.splits} --model {input.models} --original {input.originals} "
+        "--retrained {input.retrained} --record {input.records} --scores {output.scores} "
+        "--metrics {output.metrics} > {log} 2>&1"
 
 
 use rule evaluate_original as evaluate_retrained with:
@@ -32,8 +36,11 @@ use rule evaluate_original as evaluate_retrained with:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_reference(f"{RETRAINED}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_reference(f"{RETRAINED}/training.json"),
     output:
+        scores=each_reference(f"{RETRAINED}/scores.npz"),
         metrics=each_reference(f"{RETRAINED}/metrics.json"),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retrained.log",
@@ -50,13 +57,16 @@ use rule evaluate_original as evaluate_unlearned with:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_seed(SPLIT),
         models=each_seed(f"{UNLEARNED}/model.safetensors"),
+        originals=each_seed(f"{ORIGINAL}/model.safetensors"),
+        retrained=each_reference(f"{RETRAINED}/model.safetensors"),
         records=each_seed(f"{UNLEARNED}/unlearning.json"),
     output:
+        scores=each_seed(f"{UNLEARNED}/scores.npz"),
         metrics=each_seed(f"{UNLEARNED}/metrics.json"),
     log:
-        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.log",
+        f"{RESULTS}/logs/evaluate/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.tsv"
+        f"{RESULTS}/benchmarks/evaluate/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}.tsv"
     params:
         code=code_version("orthograd.steps.evaluate"),
         spec=evaluation_spec,

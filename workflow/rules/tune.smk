@@ -72,6 +72,7 @@ rule tune_method:
         retrained=each_tuning_seed(f"{RETRAINED_ONCE}/model.safetensors"),
     output:
         trials=f"{TRIALS}.csv",
+        record=f"{TRIALS}.json",
     log:
         f"{RESULTS}/logs/tune/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}.log",
     benchmark:
@@ -90,15 +91,17 @@ rule tune_method:
     shell:
         "python -m orthograd tune --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
         "--split {input.splits} --original {input.originals} --retrained {input.retrained} "
-        "--trials {output.trials} > {log} 2>&1"
+        "--trials {output.trials} --record {output.record} > {log} 2>&1"
 
 
 rule tune:
     input:
         trials=tuning_trials(),
+        records=[path.removesuffix("csv") + "json" for path in tuning_trials()],
     output:
         tuned=f"config/tuned/{PROFILE.profile}.yaml",
         table=f"config/tuned/{PROFILE.profile}.csv",
+        reads=f"config/tuned/{PROFILE.profile}.json",
     log:
         f"{RESULTS}/logs/tune.log",
     benchmark:
@@ -115,4 +118,4 @@ rule tune:
         scenarios=[scenario for scenario, _ in searches()],
     shell:
         "python -m orthograd tuned --trials {input.trials} --scenario {params.scenarios} "
-        "--tuned {output.tuned} --table {output.table} > {log} 2>&1"
+        "--record {input.records} --tuned {output.tuned} --table {output.table} --reads {output.reads} > {log} 2>&1"

@@ -1,0 +1,596 @@
+"""What can be checked of a run from what it wrote: splits, what each step read, budgets, seeds, versions, checksums.
+
+Every check compares files with each other, above all the digests of the images that were really loaded
+(`orthograd.reads`) with the content hashes in the splits. It says what it was read from, and where the files do not
+hold what it needs, it is "not checked": a check never passes for want of evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from orthograd.data.registry import Dataset
+from orthograd.reads import digest
+
+Status = Literal["passed", "failed", "not checked"]
+Record = Mapping[str, Any]
+
+# Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect.
+MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
+REFERENCES = ("original", "retrained")
+SHOWN = 3
+"""Problems that a reason names; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the audit.
+
+    Attributes:
+        id: a short name.
+        claim: what holds where it passes.
+        status: how it came out.
+        reason: why, with counts; for a failed check the first problems.
+        files: what it was read from.
+    """
+
+    id: str
+    claim: str
+    status: Status
+    reason: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitFile:
+    """A scenario's split of a seed, as it stands in its file."""
+
+    file: str
+    dataset: str
+    scenario: str
+    seed: int
+    rows: pd.DataFrame
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What runs of this split have in common."""
+        return (self.dataset, self.scenario, self.seed)
+
+    def digest(self, *sets: str) -> str:
+        """`orthograd.reads.digest` of all images of some sets."""
+        return digest(self.rows.loc[self.rows["set"].isin(sets), "sha256"])
+
+    def retain_subset(self, size: int) -> str:
+        """The same of the first images of the retain pool."""
+        order = self.rows["retain_order"]
+        return digest(self.rows.loc[(order >= 0) & (order < size), "sha256"])
+
+    def held_out(self) -> str:
+        """The same of the images that are distributed like the forget set but were never trained on."""
+        forgotten = "validation_forgotten"
+        return self.digest(forgotten if (self.rows["set"] == forgotten).any() else "validation")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The files of a dataset as they lie on disk, and what was noted of them when they arrived."""
+
+    dataset: Dataset
+    folder: Path
+    provenance: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for parameters: its seeds in the config, and what it wrote of what it read, if it is there."""
+
+    seeds: Sequence[int]
+    file: str
+    record: Record | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that the audit looks at.
+
+    Attributes:
+        runs: what `collect` wrote of each run, each run once.
+        splits: of every dataset, scenario and reported seed.
+        seeds: those of the config.
+        raw: the datasets' files.
+        search: None where the profile has none.
+    """
+
+    runs: Sequence[Record]
+    splits: Sequence[SplitFile]
+    seeds: Sequence[int]
+    raw: Sequence[Raw]
+    search: Search | None
+
+
+def audit(evidence: Evidence) -> list[Check]:
+    """Every check, in the order of the page."""
+    return [check(evidence) for check in CHECKS]
+
+
+def failed(checks: Iterable[Check]) -> list[Check]:
+    """Those that failed."""
+    return [check for check in checks if check.status == "failed"]
+
+
+def _check(
+    name: str,
+    claim: str,
+    problems: Sequence[str],
+    passed: str,
+    files: Iterable[str],
+    missing: str | None = None,
+) -> Check:
+    """Failed with the first problems; else not checked for want of evidence; else passed."""
+    unique = tuple(dict.fromkeys(files))
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        return Check(name, claim, "failed", "; ".join(problems[:SHOWN]) + more, unique)
+    if missing is not None:
+        return Check(name, claim, "not checked", missing, unique)
+    return Check(name, claim, "passed", passed, unique)
+
+
+def _name(run: Record) -> str:
+    key = run["run"]
+    parts = [key["dataset"], key["model"], key["scenario"], key["method"], f"seed {key['seed']}"]
+    if key["method"] == "retrained":
+        parts.append(f"replicate {key['replicate']}")
+    return " ".join(parts)
+
+
+def _unlearned(evidence: Evidence) -> list[Record]:
+    return [run for run in evidence.runs if run["run"]["method"] not in REFERENCES]
+
+
+def _of_method(evidence: Evidence, method: str) -> list[Record]:
+    return [run for run in evidence.runs if run["run"]["method"] == method]
+
+
+def _split_of(evidence: Evidence, run: Record) -> SplitFile | None:
+    key = (run["run"]["dataset"], run["run"]["scenario"], run["run"]["seed"])
+    return next((split for split in evidence.splits if split.key == key), None)
+
+
+def _no_runs(runs: Sequence[Record], what: str) -> str | None:
+    return None if runs else f"there is no {what} in the results"
+
+
+def _files(runs: Iterable[Record], evidence: Evidence | None = None) -> list[str]:
+    splits = [] if evidence is None else [split.file for split in evidence.splits]
+    return [*(run["made_with"]["record"] for run in runs), *splits]
+
+
+def splits_disjoint(evidence: Evidence) -> Check:
+    """No image is twice in a split: neither its content nor its row."""
+    problems = []
+    for split in evidence.splits:
+        for what, key in (("content hash", ["sha256"]), ("row", ["source", "row"])):
+            again = split.rows[split.rows.duplicated(key, keep=False)]
+            if not again.empty:
+                sets = ", ".join(sorted(set(again["set"])))
+                problems.append(f"{split.file}: {len(again)} images share a {what} (sets {sets})")
+    images = sum(len(split.rows) for split in evidence.splits)
+    return _check(
+        "splits disjoint",
+        "In every split of every scenario and seed no image occurs twice, by content hash and by row.",
+        problems,
+        f"{len(evidence.splits)} splits with {images:,} images in all",
+        [split.file for split in evidence.splits],
+        None if evidence.splits else "there is no split in the results",
+    )
+
+
+def _trained(evidence: Evidence, method: str, sets: tuple[str, ...]) -> tuple[list[str], list[Record]]:
+    """What models of a kind read beside the sets that they may be trained on."""
+    problems = []
+    runs = _of_method(evidence, method)
+    for run in runs:
+        split = _split_of(evidence, run)
+        if split is None:
+            problems.append(f"{_name(run)}: its split is not there to compare with")
+            continue
+        reads = run["made_with"]["reads"]
+        found = [read["sha256"] for read in reads]
+        if found != [split.digest(*sets)]:
+            names = ", ".join(f"{read['set']} ({read['images']:,} images)" for read in reads) or "nothing"
+            problems.append(f"{_name(run)}: it read {names}, which is not exactly {' and '.join(sets)}")
+    return problems, runs
+
+
+def original_read(evidence: Evidence) -> Check:
+    """Original models were trained on the training images alone."""
+    problems, runs = _trained(evidence, "original", ("forget", "retain"))
+    return _check(
+        "original models",
+        "Each original model read exactly the training images of its seed: forget set and retain pool together.",
+        problems,
+        f"the digests of what {len(runs)} trainings loaded equal those of the splits",
+        _files(runs, evidence),
+        _no_runs(runs, "original model"),
+    )
+
+
+def retrained_read(evidence: Evidence) -> Check:
+    """Retrained models never read a forget image."""
+    problems, runs = _trained(evidence, "retrained", ("retain",))
+    for split in evidence.splits:
+        pool, forget = (
+            set(split.rows.loc[split.rows["set"] == name, "sha256"]) for name in ("retain", "forget")
+        )
+        if pool & forget:
+            problems.append(f"{split.file}: {len(pool & forget)} forget images are in the retain pool")
+    return _check(
+        "retrained models",
+        "No retrained model read a forget image: what it loaded is exactly the retain pool of its "
+        "split, which shares "
+        "no content hash with the forget set. (Two numbers a channel, mean and deviation of the published training "
+        "part, standardise the images of every model.)",
+        problems,
+        f"the digests of what {len(runs)} trainings loaded equal those of the retain pools",
+        _files(runs, evidence),
+        _no_runs(runs, "retrained model"),
+    )
+
+
+def tuning_seeds(evidence: Evidence) -> Check:
+    """No seed of the search is reported."""
+    claim = "The seeds on which parameters were searched are none of the reported ones."
+    if evidence.search is None:
+        return Check("tuning seeds", claim, "not checked", "the profile has no search for parameters", ())
+    searched = set(evidence.search.seeds)
+    for search in (evidence.search.record or {"searches": []})["searches"]:
+        searched |= set(search["seeds"])
+    shared = sorted(searched & set(evidence.seeds))
+    return _check(
+        "tuning seeds",
+        claim,
+        [f"seeds {shared} are searched on and reported"] if shared else [],
+        f"searched on {sorted(searched)}, reported {sorted(evidence.seeds)}",
+        [evidence.search.file] if evidence.search.record else ["config.yaml"],
+    )
+
+
+def tuning_read(evidence: Evidence) -> Check:
+    """The search read no test image."""
+    claim = "The search for parameters loaded no image of the published test part, from which all test sets are drawn."
+    if evidence.search is None:
+        return Check("tuning data", claim, "not checked", "the profile has no search for parameters", ())
+    searches = (evidence.search.record or {"searches": []})["searches"]
+    problems = [
+        f"{search['method']} in scenario {search['scenario']}, seed {seed}: it read {read['images']:,} images "
+        f"({read['set']}) of the {read['source']} part"
+        for search in searches
+        for seed, reads in search["reads"].items()
+        for read in reads
+        if read["source"] != "train" or read["set"].startswith("test")
+    ]
+    unread = [search["method"] for search in searches if not all(search["reads"].values())]
+    missing = None
+    if not searches:
+        missing = (
+            f"there is no {evidence.search.file}, in which a search notes what it read; run "
+            "`snakemake tune` with this "
+            "version"
+        )
+    elif unread:
+        missing = f"the searches of {', '.join(unread)} noted nothing that they read"
+    return _check(
+        "tuning data",
+        claim,
+        problems,
+        f"{len(searches)} searches",
+        [evidence.search.file] if evidence.search.record else [],
+        missing,
+    )
+
+
+def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
+    made, size = run["made_with"], run["run"]["retain_size"]
+    allowed = {
+        "forget": ("the forget set", split.digest("forget")),
+        "retain": (f"the retain subset of {size} images", split.retain_subset(size)),
+        "heldout": ("the held-out images", split.held_out()),
+    }
+    problems = []
+    for name, read in made["method_reads"].items():
+        if name not in made["declared"]:
+            problems.append(f"{_name(run)}: the method read {name}, which it does not declare")
+        elif read is None:
+            continue
+        elif read["source"] != "train":
+            problems.append(f"{_name(run)}: the method's {name} is of the published {read['source']} part")
+        elif name == "retain" and read["set"] == "proxy":
+            if read["sha256"] in {split.digest(known) for known in set(split.rows["set"])}:
+                problems.append(f"{_name(run)}: the method's proxy is a set of the split")
+        elif read["sha256"] != allowed[name][1]:
+            problems.append(
+                f"{_name(run)}: the method's {name} ({read['set']}, {read['images']:,} images) is not "
+                f"{allowed[name][0]}"
+            )
+    handed_out = {read["sha256"] for read in made["method_reads"].values() if read is not None}
+    given = handed_out | {allowed[name][1] for name in made["declared"]}
+    problems += [
+        f"{_name(run)}: the step loaded {read['set']} ({read['images']:,} images), which is neither "
+        "declared nor measured"
+        for read in made["reads"]
+        if read["set"] not in MEASURED and read["sha256"] not in given and read["set"] != "proxy"
+    ]
+    return problems
+
+
+def unlearning_read(evidence: Evidence) -> Check:
+    """Methods read what they declare, of their own split, and nothing else."""
+    runs = _unlearned(evidence)
+    problems: list[str] = []
+    unlogged = []
+    for run in runs:
+        split = _split_of(evidence, run)
+        if split is None:
+            problems.append(f"{_name(run)}: its split is not there to compare with")
+            continue
+        problems += _judge_unlearning(run, split)
+        if not run["made_with"]["method_reads"] or None in run["made_with"]["method_reads"].values():
+            unlogged.append(_name(run))
+    heldout = sorted(
+        {run["run"]["method"] for run in runs if "heldout" in run["made_with"].get("method_reads", {})}
+    )
+    proxies = sum(
+        read is not None and read["set"] == "proxy"
+        for run in runs
+        for read in run["made_with"]["method_reads"].values()
+    )
+    return _check(
+        "unlearning data",
+        "No method read validation or test images, except held-out images where it declares them; what it was handed "
+        "is the forget set and the retain subset of its split. (The step itself loads validation and test images to "
+        "set the target and to record curves; the stop rule looks at the forget set alone.)",
+        problems,
+        f"{len(runs)} runs; held-out images were read by {', '.join(heldout) or 'no method'}"
+        + (f"; {proxies} runs read a proxy, which is none of their splits' sets" if proxies else ""),
+        _files(runs, evidence),
+        _no_runs(runs, "unlearning run")
+        or (
+            f"nothing is noted of what was read by {unlogged[0]} ({len(unlogged)} runs)" if unlogged else None
+        ),
+    )
+
+
+def evaluation_read(evidence: Evidence) -> Check:
+    """All models of a split were evaluated on the same images."""
+    problems = []
+    for run in evidence.runs:
+        split = _split_of(evidence, run)
+        if split is None:
+            problems.append(f"{_name(run)}: its split is not there to compare with")
+            continue
+        expected = {name: split.digest(name) for name in sorted(set(split.rows["set"]))}
+        found = {read["set"]: read["sha256"] for read in run["evaluated_with"]["reads"]}
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        if wrong:
+            problems.append(f"{_name(run)}: evaluated on other images than those of {', '.join(wrong)}")
+    return _check(
+        "evaluation data",
+        "Every model was evaluated on exactly the sets of its split, the same for all models of a seed.",
+        problems,
+        f"{len(evidence.runs)} evaluations",
+        [*(run["file"] for run in evidence.runs), *(split.file for split in evidence.splits)],
+        _no_runs(evidence.runs, "evaluated model"),
+    )
+
+
+def _equal(
+    runs: Sequence[Record],
+    keys: tuple[str, ...],
+    value: Callable[[Record], Any],
+    what: str,
+) -> list[str]:
+    """Groups of runs in which a value is not the same for all; None is left out."""
+    groups: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
+    for run in runs:
+        found = value(run)
+        if found is not None:
+            groups[tuple(run["run"].get(key) for key in keys)].setdefault(str(found), run["run"]["method"])
+    return [
+        f"{' '.join(str(part) for part in group if part is not None) or 'all runs'}: {len(values)} values of {what}, "
+        f"for example of {' and '.join(list(values.values())[:2])}"
+        for group, values in groups.items()
+        if len(values) > 1
+    ]
+
+
+def equal_stop_rule(evidence: Evidence) -> Check:
+    """One stop rule and one budget of steps."""
+    runs = [run for run in _unlearned(evidence) if not run["made_with"]["spec"]["own_end"]]
+    return _check(
+        "equal stop rule",
+        "All methods run under one stop rule and one budget of steps (rows at published defaults, which are not "
+        "ranked, go to their own end).",
+        _equal(runs, (), lambda run: run["made_with"]["spec"]["stopping"], "the stop rule"),
+        f"{len(runs)} runs: {runs[0]['made_with']['spec']['stopping'] if runs else ''}",
+        _files(runs),
+        _no_runs(runs, "unlearning run"),
+    )
+
+
+def equal_target(evidence: Evidence) -> Check:
+    """One target a split and model."""
+    runs = _unlearned(evidence)
+    return _check(
+        "equal target",
+        "All methods of a dataset, model, scenario and seed have the same forget target.",
+        _equal(
+            runs, ("dataset", "model", "scenario", "seed"), lambda run: run["outcome"]["target"], "the target"
+        ),
+        f"{len(runs)} runs",
+        _files(runs),
+        _no_runs(runs, "unlearning run"),
+    )
+
+
+def equal_retain(evidence: Evidence) -> Check:
+    """One retain subset a split and size."""
+    runs = [run for run in _unlearned(evidence) if run["made_with"]["method_reads"].get("retain")]
+    return _check(
+        "equal retain subset",
+        "All methods that read retain images of a dataset, scenario, seed and size read the same ones.",
+        _equal(
+            runs,
+            ("dataset", "scenario", "retain_size", "proxy", "seed"),
+            lambda run: run["made_with"]["method_reads"]["retain"]["sha256"],
+            "the retain subset",
+        ),
+        f"{len(runs)} runs that read retain images",
+        _files(runs),
+        _no_runs(runs, "run that noted retain images"),
+    )
+
+
+def equal_seeds(evidence: Evidence) -> Check:
+    """Every row is over the seeds of the config."""
+    groups: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for run in evidence.runs:
+        key = run["run"]
+        group = (
+            key["dataset"],
+            key["model"],
+            key["scenario"],
+            key["retain_size"],
+            key.get("proxy"),
+            key["method"],
+        )
+        groups[group].add(key["seed"])
+    wanted = set(evidence.seeds)
+    problems = [
+        f"{' '.join(str(part) for part in group if part is not None)}: seeds {sorted(found)}"
+        for group, found in groups.items()
+        if found != wanted
+    ]
+    return _check(
+        "seeds",
+        "Every method and reference was run with exactly the seeds of the config.",
+        problems,
+        f"{len(groups)} rows, seeds {sorted(wanted)}",
+        [run["file"] for run in evidence.runs],
+        _no_runs(evidence.runs, "run"),
+    )
+
+
+def one_machine(evidence: Evidence) -> Check:
+    """One machine and one set of versions."""
+    values: dict[str, list[str]] = defaultdict(list)
+    for run in evidence.runs:
+        for key, value in run["made_with"]["machine"].items():
+            if str(value) not in values[key]:
+                values[key].append(str(value))
+    problems = [f"{key}: {', '.join(found)}" for key, found in values.items() if len(found) > 1]
+    return _check(
+        "machine and versions",
+        "All models were made on one machine, with one version of each package.",
+        problems,
+        f"{len(evidence.runs)} runs",
+        [run["file"] for run in evidence.runs],
+        _no_runs(evidence.runs, "run"),
+    )
+
+
+def one_commit(evidence: Evidence) -> Check:
+    """One commit without changes."""
+    commits = sorted(
+        {run[made]["commit"] for run in evidence.runs for made in ("made_with", "evaluated_with")}
+    )
+    problems = []
+    if len(commits) > 1:
+        problems.append(f"{len(commits)} states of the code: {', '.join(commits)}")
+    changed = [commit for commit in commits if commit.endswith("+changes")]
+    if changed:
+        problems.append(f"uncommitted changes at {', '.join(changed)}: nobody else can check out what ran")
+    return _check(
+        "commit",
+        "Everything was made from one commit, without uncommitted changes.",
+        problems,
+        "".join(commits),
+        [run["file"] for run in evidence.runs],
+        "made outside of git" if commits == ["unknown"] else _no_runs(evidence.runs, "run"),
+    )
+
+
+def one_code(evidence: Evidence) -> Check:
+    """One version of the code that each step runs."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for run in evidence.runs:
+        method = run["run"]["method"]
+        step = "training" if method in REFERENCES else f"unlearning by {run['made_with']['spec']['method']}"
+        values[step].add(run["made_with"]["code"])
+        values["evaluation"].add(run["evaluated_with"]["code"])
+    problems = [f"{step}: {len(found)} versions" for step, found in values.items() if len(found) > 1]
+    return _check(
+        "code of the steps",
+        "Each step ran one version of its code (a hash of the modules that it imports), for all runs.",
+        problems,
+        f"{len(values)} steps",
+        [run["file"] for run in evidence.runs],
+        _no_runs(evidence.runs, "run"),
+    )
+
+
+def data_checksums(evidence: Evidence) -> Check:
+    """The datasets' files are those of the registry."""
+    problems = []
+    files = []
+    for raw in evidence.raw:
+        noted = {entry["file"]: entry for entry in raw.provenance}
+        for file in raw.dataset.files:
+            path = raw.folder / file.name
+            files.append(str(path))
+            if not path.is_file() or file.name not in noted:
+                problems.append(f"{path}: not there, or nothing noted of where it came from")
+                continue
+            for algorithm, expected in file.checksums.items():
+                with path.open("rb") as content:
+                    found = hashlib.file_digest(content, algorithm).hexdigest()
+                if found != expected:
+                    problems.append(f"{path}: {algorithm} {found}, in the registry {expected}")
+                elif noted[file.name][algorithm] != expected:
+                    problems.append(f"{path}: {algorithm} noted at download is not the registry's")
+    return _check(
+        "data checksums",
+        "Every file of every dataset has the checksum of the registry: now, and when it arrived.",
+        problems,
+        f"{len(files)} files",
+        files,
+        None if files else "there are no files of a dataset in the results",
+    )
+
+
+CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    splits_disjoint,
+    original_read,
+    retrained_read,
+    tuning_seeds,
+    tuning_read,
+    unlearning_read,
+    evaluation_read,
+    equal_stop_rule,
+    equal_target,
+    equal_retain,
+    equal_seeds,
+    one_machine,
+    one_commit,
+    one_code,
+    data_checksums,
+)

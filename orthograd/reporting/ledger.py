@@ -1,0 +1,275 @@
+"""The paper's numbers beside ours: what `config/published/*.yaml` holds, checked, and the verdict on each cell.
+
+A cell is compared with the experiment of the same id in the report, and only if that one stands in for nothing: where
+the data, the model or the scale differ from the paper's, both numbers are shown and the verdict is "not comparable".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from orthograd.reporting.data import RUN_NUMBERS, ReportData, ReportError, rows_of
+from orthograd.reporting.experiment import Experiment
+from orthograd.reporting.statistics import Interval, summarise
+from orthograd.reporting.text import listing
+
+PAPER = "paper.yaml"
+
+SourceName = Literal["abstract", "public review", "public code copy", "aggregator page", "the paper"]
+Verdict = Literal["agrees", "differs", "not comparable", "not available"]
+Text = Annotated[str, Field(min_length=1)]
+Column = Annotated[str | None, Field(description="column of runs.csv to compare with; null: there is none")]
+
+# Ours are fractions or ratios; what the paper's unit makes of them.
+_SCALE = {"percent": 100.0, "fraction": 1.0, "ratio": 1.0}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _known(column: str | None) -> None:
+    if column is not None and column not in RUN_NUMBERS:
+        raise ValueError(
+            f"column {column!r} is not one of runs.csv. Mend: use one of {', '.join(RUN_NUMBERS)}, or null"
+        )
+
+
+class Cell(_Strict):
+    """One number of the paper, or the place of one that is not known here (`value` null)."""
+
+    experiment: Text = Field(description="id of the experiment here, for example T-IMG-R")
+    quantity: Text = Field(description="what the number is, in words")
+    column: Column
+    model: Text | None = Field(description="model as the paper names it; null: not stated")
+    method: Text | None = Field(description="name of the method here; null: no method's")
+    condition: Text = Field(description="what else distinguishes the cell, in words")
+    value: float | None = Field(description="the paper's number; null: not known")
+    spread: Annotated[float, Field(ge=0)] | None = Field(description="its ±; null: none is given")
+    unit: Literal["percent", "fraction", "ratio"] | None = Field(description="percent, fraction or ratio")
+    source: SourceName | None = Field(description="where the number stands")
+    note: Text | None = Field(description="what a reader has to know to compare")
+
+    @property
+    def key(self) -> tuple[str | None, ...]:
+        """What makes it the same cell in another file."""
+        return (self.experiment, self.quantity, self.model, self.method, self.condition)
+
+    @model_validator(mode="after")
+    def _a_number_has_a_source(self) -> Self:
+        _known(self.column)
+        given = [self.value is not None, self.unit is not None, self.source is not None]
+        if any(given) and not all(given):
+            raise ValueError(
+                "a number needs value, unit and source together. Mend: give all three, or null for all three"
+            )
+        if self.spread is not None and self.value is None:
+            raise ValueError("spread without a value. Mend: give the value, or null for both")
+        return self
+
+
+class Unknown(_Strict):
+    """Cells of an experiment whose numbers are not known: every combination of quantity, model and method."""
+
+    experiment: Text
+    quantities: dict[Text, Column] = Field(min_length=1, description="words, each with our column or null")
+    models: list[Text | None] = Field(min_length=1, description="models as the paper names them")
+    methods: list[Text] = Field(min_length=1, description="names of the methods here")
+    condition: Text
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        for column in self.quantities.values():
+            _known(column)
+        return self
+
+    @property
+    def cells(self) -> list[Cell]:
+        """One cell a combination."""
+        return [
+            Cell(
+                experiment=self.experiment,
+                quantity=quantity,
+                column=column,
+                model=model,
+                method=method,
+                condition=self.condition,
+                value=None,
+                spread=None,
+                unit=None,
+                source=None,
+                note=None,
+            )
+            for (quantity, column), model, method in product(
+                self.quantities.items(), self.models, self.methods
+            )
+        ]
+
+
+class Published(_Strict):
+    """A file of the ledger."""
+
+    cells: list[Cell] = Field(description="numbers, each with its source")
+    unknown: list[Unknown] = Field(default_factory=list, description="cells whose numbers are not known")
+    reasons: dict[Text, Text] = Field(
+        default_factory=dict, description="why what the paper used is not used here, by its name"
+    )
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All cells of all files, in their order, and the reasons for substitutes."""
+
+    cells: tuple[Cell, ...]
+    reasons: dict[str, str]
+
+
+def read_ledger(paths: Sequence[Path]) -> Ledger:
+    """Read and join the files; a cell with a number takes the place of an unknown one of the same key.
+
+    Raises:
+        ReportError: a file is not of the form that `config/published/paper.yaml` documents, or two files (or two
+            entries of one) give a number for one cell from one source.
+    """
+    files = [(path, _read(path)) for path in sorted(paths, key=lambda path: (path.name != PAPER, path.name))]
+    places: dict[tuple[object, ...], Cell] = {}
+    origin: dict[tuple[object, ...], Path] = {}
+    for path, file in files:
+        for cell in file.cells:
+            key = (*cell.key, cell.source)
+            if key in places:
+                raise ReportError(
+                    f"{path}: {_name(cell)} has a number from {cell.source} already, in {origin[key]}; keep one"
+                )
+            places[key], origin[key] = cell, path
+    numbers = list(places.values())
+    known = {cell.key for cell in numbers if cell.value is not None}
+    unknown = {cell.key: cell for _, file in files for entry in file.unknown for cell in entry.cells}
+    cells = [cell for cell in numbers if cell.value is not None or cell.key not in known]
+    cells += [cell for key, cell in unknown.items() if key not in {listed.key for listed in numbers}]
+    order = list(dict.fromkeys(cell.experiment for cell in cells))
+    cells.sort(key=lambda cell: order.index(cell.experiment))
+    return Ledger(tuple(cells), {name: reason for _, file in files for name, reason in file.reasons.items()})
+
+
+def _read(path: Path) -> Published:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Published.model_validate(content)
+    except yaml.YAMLError as error:
+        raise ReportError(f"{path}: not YAML ({error}); start from config/published/{PAPER}") from error
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise ReportError(
+            f"{path} cannot be used; config/published/{PAPER} documents its form:\n  " + "\n  ".join(problems)
+        ) from None
+
+
+def _name(cell: Cell) -> str:
+    parts = [cell.experiment, cell.quantity, cell.model, cell.method, cell.condition]
+    return ", ".join(part for part in parts if part is not None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell beside ours.
+
+    Attributes:
+        cell: of the paper.
+        model: ours that is shown, None if the report has none.
+        ours: mean over seeds in the cell's unit (fractions where the cell has none).
+        verdict: how they compare.
+        why: the reason for the verdict.
+    """
+
+    cell: Cell
+    model: str | None
+    ours: Interval | None
+    verdict: Verdict
+    why: str
+
+
+def compare(ledger: Ledger, data: ReportData, experiments: Sequence[Experiment]) -> list[Entry]:
+    """The verdict on each cell: whether the paper's number lies in our 95% interval.
+
+    Args:
+        ledger: the paper's cells.
+        data: all runs of the report.
+        experiments: of the report; a cell belongs to the first with its id.
+    """
+    places: dict[str, Experiment] = {}
+    for experiment in experiments:
+        places.setdefault(experiment.id, experiment)
+    return [_entry(cell, data, places.get(cell.experiment)) for cell in ledger.cells]
+
+
+def _entry(cell: Cell, data: ReportData, experiment: Experiment | None) -> Entry:
+    model, ours, obstacle = _ours(cell, data, experiment)
+    if cell.value is None:
+        return Entry(cell, model, ours, "not available", "the paper's number is not known to this project")
+    if ours is None:
+        return Entry(cell, model, None, "not comparable", obstacle)
+    if experiment is not None and experiment.substitutions:
+        return Entry(cell, model, ours, "not comparable", "; ".join(experiment.substitutions))
+    if obstacle:
+        return Entry(cell, model, ours, "not comparable", obstacle)
+    if math.isnan(ours.half_width):
+        return Entry(cell, model, ours, "not comparable", f"ours has no interval (n = {ours.n})")
+    inside = abs(cell.value - ours.mean) <= ours.half_width
+    where = "in" if inside else "outside"
+    return Entry(
+        cell,
+        model,
+        ours,
+        "agrees" if inside else "differs",
+        f"the paper's number is {where} our 95% interval (n = {ours.n})",
+    )
+
+
+def _ours(
+    cell: Cell, data: ReportData, experiment: Experiment | None
+) -> tuple[str | None, Interval | None, str]:
+    """Our model, our number, and what stands against comparing them ('' if nothing does)."""
+    if experiment is None:
+        return None, None, f"{cell.experiment} is not in this report"
+    if cell.column is None:
+        return None, None, "this report measures no such quantity"
+    if cell.method is None:
+        return None, None, "the number is of no method"
+    if cell.method not in experiment.methods:
+        return None, None, f"{cell.method} is not in {experiment.id} of this report"
+    model, obstacle = _model(cell.model, experiment.models)
+    if model is None:
+        return None, None, obstacle
+    ours = summarise(rows_of(data.select(experiment).runs, model, cell.method), cell.column)
+    scale = _SCALE[cell.unit] if cell.unit else 1.0
+    ours = Interval(ours.mean * scale, ours.half_width * scale, ours.n)
+    if math.isnan(ours.mean):
+        return model, None, f"{cell.column} is not defined in every seed of ours"
+    return model, ours, obstacle
+
+
+def _model(name: str | None, models: Sequence[str]) -> tuple[str | None, str]:
+    """Ours for a model of the paper: the same, or one of the same family, and then the difference."""
+    if name is None:
+        return models[0], f"the paper's model is not stated, ours is {models[0]}"
+    plain = name.lower().replace("-", "")
+    for model in models:
+        if model.lower().replace("-", "") == plain:
+            return model, ""
+    family = next((kind for kind in ("resnet", "vit") if kind in plain), plain)
+    for model in models:
+        if family in model.lower():
+            return model, f"{model} in place of {name}"
+    return None, f"this report has no model like {name}, but {listing(list(models))}"

@@ -1,0 +1,63 @@
+"""Examples of a proxy beside images of the retain set that it stands in for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from numpy.typing import NDArray
+
+from orthograd.reporting.captions import Caption
+from orthograd.reporting.figures import PAGE_WIDTH, STYLE, RenderedFigure, axes_grid, saved
+
+NAME = "proxy"
+"""Behind the experiment's id in the names of the files."""
+
+
+def caption(title: str, proxy: str) -> Caption:
+    """What the figure shows."""
+    return Caption(
+        title,
+        f"Proxy {proxy}, of the first seed.",
+        "One image of each class: above, of the retain set; below, of the proxy that stands in for it, as "
+        "the methods get it (before standardisation).",
+    )
+
+
+def figure(
+    experiment_id: str,
+    title: str,
+    proxy: str,
+    classes: Sequence[str],
+    retain: NDArray[np.float32],
+    stand_in: NDArray[np.float32],
+) -> RenderedFigure:
+    """Two rows of images.
+
+    Args:
+        experiment_id: names the files.
+        title: of the experiment.
+        proxy: name of the proxy.
+        classes: of the images, one a column.
+        retain: (classes, C, H, W) in [0, 1].
+        stand_in: (classes, C, H, W) in [0, 1].
+    """
+    with mpl.style.context(STYLE):
+        columns = len(classes)
+        drawing, axes = axes_grid(2, columns, 2 * columns, PAGE_WIDTH, 0.25 + 2 * PAGE_WIDTH / columns)
+        for row, images in enumerate((retain, stand_in)):
+            for column, image in enumerate(images):
+                ax = axes[row * columns + column]
+                # Grey images have one channel.
+                ax.imshow(
+                    np.moveaxis(image, 0, -1).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+                )
+                ax.set(xticks=[], yticks=[])
+                ax.grid(False)
+                if row == 0:
+                    ax.set_title(classes[column].replace(" ", "\n").replace("/", "/\n"), fontsize=5.5)
+                if column == 0:
+                    ax.set_ylabel(("Retain", "Proxy")[row], fontsize=7)
+        return RenderedFigure(experiment_id, NAME, caption(title, proxy), *saved(drawing))

@@ -1,0 +1,137 @@
+"""Check the results against each other and write the audit page with its tables."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orthograd.audit import Evidence, Raw, Record, Search, SplitFile, audit
+from orthograd.config import Profile
+from orthograd.data.download import PROVENANCE
+from orthograd.data.registry import registry
+from orthograd.records import read_json, read_json_list, write_json
+from orthograd.reporting.audit import AuditContext, audit_tables, headline, render_audit
+from orthograd.reporting.claims import Study, decide
+from orthograd.reporting.ledger import compare, read_ledger
+from orthograd.reporting.write import write_table
+from orthograd.steps import results
+from orthograd.steps.page import data_files, notes
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--profile", type=Profile.model_validate_json, required=True, help="JSON: the config")
+    results.add_table_arguments(parser)
+    parser.add_argument(
+        "--evidence", type=Path, nargs="+", required=True, help="evidence.json, one an experiment"
+    )
+    parser.add_argument(
+        "--split", type=Path, nargs="+", required=True, help="every split: scenario by scenario, seed by seed"
+    )
+    parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
+    parser.add_argument("--search", type=Path, nargs="?", help="JSON: what the search for parameters read")
+    parser.add_argument(
+        "--published", type=Path, nargs="+", required=True, help="YAML files of the paper's numbers"
+    )
+    parser.add_argument("--deviations", type=Path, required=True, help="CSV: first steps with each deviation")
+    parser.add_argument("--summary", type=Path, required=True, help="JSON file to write: the headline")
+    parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
+
+
+def run(arguments: Namespace) -> None:
+    profile: Profile = arguments.profile
+    data = results.read(arguments)
+    evidence = _evidence(profile, arguments)
+    splits = {(split.dataset, split.scenario, split.seed): split for split in evidence.splits}
+    study = Study(
+        data,
+        profile.comparisons,
+        {
+            (dataset, scenario): int((split.rows["set"] == "retain").sum())
+            for (dataset, scenario, seed), split in splits.items()
+            if seed == profile.seeds[0]
+        },
+    )
+    ledger = read_ledger(arguments.published)
+    context = AuditContext(
+        data=data,
+        notes=[
+            notes(
+                profile,
+                experiment,
+                Path(splits[experiment.dataset, experiment.scenario, profile.seeds[0]].file),
+            )
+            for experiment in profile.experiments
+        ],
+        checks=audit(evidence),
+        claims=decide(study),
+        entries=compare(ledger, data, profile.experiments),
+        ledger=ledger,
+        seeds=profile.seeds,
+        tuning_seeds=profile.tuning.seeds if profile.tuning else [],
+        machines=_machines(evidence.runs),
+        commits=sorted(
+            {run[made]["commit"] for run in evidence.runs for made in ("made_with", "evaluated_with")}
+        ),
+        data_files=data_files(arguments.raw),
+        first_steps=pd.read_csv(arguments.deviations),
+    )
+    for table in audit_tables(context):
+        write_table(table, arguments.page.parent)
+    render_audit(context, arguments.page)
+    found = headline(context.checks, context.claims)
+    write_json(arguments.summary, {"text": found.text, "alarm": found.alarm, "failed": list(found.failed)})
+
+
+def _evidence(profile: Profile, arguments: Namespace) -> Evidence:
+    runs: dict[str, Record] = {}
+    for path in arguments.evidence:
+        # A run that several experiments show is one run.
+        runs |= {entry["file"]: entry for entry in read_json(path)["runs"]}
+    places = [
+        (dataset, scenario, seed)
+        for dataset, scenario in dict.fromkeys((e.dataset, e.scenario) for e in profile.comparisons)
+        for seed in profile.seeds
+    ]
+    return Evidence(
+        runs=list(runs.values()),
+        splits=[
+            SplitFile(str(path), *place, _split(path))
+            for path, place in zip(arguments.split, places, strict=True)
+        ],
+        seeds=profile.seeds,
+        raw=[
+            Raw(registry().dataset(name), folder, read_json_list(folder / PROVENANCE))
+            for name, folder in zip(profile.datasets, arguments.raw, strict=True)
+        ],
+        search=_search(profile, arguments.search),
+    )
+
+
+def _split(path: Path) -> pd.DataFrame:
+    # Not by `read_split`, which refuses what the audit has to find.
+    return pd.read_csv(path, dtype={"source": "str", "sha256": "str", "set": "str"}, keep_default_na=False)
+
+
+def _search(profile: Profile, path: Path | None) -> Search | None:
+    if profile.tuning is None:
+        return None
+    trials = profile.trials or f"config/tuned/{profile.profile}.csv"
+    return Search(
+        profile.tuning.seeds,
+        # As the repository names it, wherever that lies.
+        str(Path(trials).with_suffix(".json")),
+        None if path is None else read_json(path),
+    )
+
+
+def _machines(runs: Sequence[Record]) -> dict[str, list[str]]:
+    found: dict[str, list[Any]] = {}
+    for run in runs:
+        for key, value in run["made_with"]["machine"].items():
+            if str(value) not in found.setdefault(key, []):
+                found[key].append(str(value))
+    return found

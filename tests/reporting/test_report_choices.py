@@ -1,0 +1,76 @@
+"""Forms of OrthoGrad beside the best baseline: leads by hand, and what turns the comparison."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_study import make_experiment, make_frames
+
+from orthograd.reporting.captions import choices
+from orthograd.reporting.choices import forms, leads, turned
+from orthograd.reporting.data import ReportData
+
+BASELINES = ("ft", "neggrad", "neggrad_plus")
+
+
+def _study(**at_target):
+    """Three seeds; `test_at_target` of the named methods as given, and a second form of OrthoGrad."""
+    runs, costs, trajectories, controls = make_frames()
+    frames = []
+    for frame in (runs, costs, trajectories):
+        other = frame[frame["method"] == "orthograd"].assign(method="orthograd_mean")
+        frames.append(pd.concat([frame, other], ignore_index=True))
+    runs = frames[0]
+    for method, values in at_target.items():
+        for seed, value in enumerate(values):
+            runs.loc[(runs["method"] == method) & (runs["seed"] == seed), "test_at_target"] = value
+    experiment = make_experiment(methods=["ft", "orthograd_mean", "orthograd", "neggrad", "neggrad_plus"])
+    return ReportData.of_frames(*frames, controls).select(experiment)
+
+
+def test_leads_over_the_best_baseline_of_each_seed():
+    data = _study(
+        orthograd=(0.8, 0.8, 0.8),
+        orthograd_mean=(0.7, 0.6, 0.8),
+        ft=(0.75, 0.7, 0.6),
+        neggrad=(0.5, 0.85, 0.7),
+        neggrad_plus=(np.nan, 0.9, 0.9),  # not in every seed: cannot be compared
+    )
+    assert forms(data) == ["orthograd", "orthograd_mean"]
+    found = leads(data, "small_resnet", "test_at_target")
+    assert [lead.method for lead in found] == ["orthograd", "orthograd_mean"]
+    np.testing.assert_allclose(found[0].values, [5, -5, 10], atol=1e-9)
+    np.testing.assert_allclose(found[1].values, [-5, -25, 10], atol=1e-9)
+    # Means of 3.3 and -6.7.
+    assert turned(found) == ["orthograd_mean"]
+    assert (
+        "At equal forgetting the sign of the mean is another one for OrthoGrad, mean." in choices(data).notes
+    )
+
+
+def test_by_gap_less_is_better_and_the_target_has_to_be_reached():
+    data = _study()
+    runs = data.runs
+    gaps = runs.pivot_table(index="seed", columns="method", values="gap")
+    reached = runs.groupby("method")["target_reached"].all()
+    best = gaps[[method for method in BASELINES if reached[method]]].min(axis=1)
+    (lead, _) = leads(data, "small_resnet", "gap")
+    np.testing.assert_allclose(lead.values, 100 * (best - gaps["orthograd"]), atol=1e-9)
+
+
+def test_without_a_comparable_baseline_or_without_orthograd_nothing_is_said_to_turn():
+    none = dict.fromkeys(BASELINES, (np.nan,) * 3)
+    data = _study(**none)
+    assert leads(data, "small_resnet", "test_at_target") == []
+    assert "At equal forgetting no baseline can be compared." in choices(data).notes
+    data = _study(orthograd=(np.nan,) * 3, orthograd_mean=(0.7, 0.6, 0.8), ft=(0.6, 0.6, 0.6))
+    found = leads(data, "small_resnet", "test_at_target")
+    assert [lead.method for lead in found] == ["orthograd_mean"]
+    assert turned(found) == []
+    assert "At equal forgetting OrthoGrad itself cannot be compared." in choices(data).notes
+
+
+@pytest.mark.parametrize("column", ["test_at_target", "gap"])
+def test_the_order_of_the_methods_does_not_matter(column):
+    data = _study()
+    assert forms(data)[0] == "orthograd"
+    assert leads(data, "small_resnet", column)[0].method == "orthograd"

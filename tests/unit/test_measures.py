@@ -1,0 +1,106 @@
+"""The metrics of a run as a whole: on models whose truth is known."""
+
+import numpy as np
+import pytest
+
+from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS, attacks, closeness, controls
+from orthograd.scores import Scores, accuracy, finite, read_scores, write_scores
+
+CLASSES = 4
+SIZES = {"forget": 200, "retain": 600, "validation": 400, "test": 800}
+
+
+def _logits(rng: np.random.Generator, labels: np.ndarray, margin: float) -> np.ndarray:
+    logits = rng.normal(size=(len(labels), CLASSES))
+    logits[np.arange(len(labels)), labels] += margin
+    return logits.astype(np.float32)
+
+
+def _scores(seed: int, kind: str, forget_margin: float, seen_margin: float = 6.0) -> Scores:
+    """A model that is sure of what it was trained on, and of the forget set as much as is said."""
+    rng = np.random.default_rng(seed)
+    margins = {"forget": forget_margin, "retain": seen_margin, "validation": 1.0, "test": 1.0}
+    if kind == "class":
+        margins |= {"validation_forgotten": 1.0, "test_forgotten": 1.0}
+    scores: Scores = {}
+    for name, margin in margins.items():
+        size = SIZES.get(name, 200)
+        labels = np.arange(size) % (CLASSES - 1 if kind == "class" else CLASSES)
+        if kind == "class" and name.endswith(("forget", "forgotten")):
+            labels = np.full(size, CLASSES - 1)
+        scores[name] = (_logits(rng, labels, margin), labels)
+    return scores
+
+
+@pytest.mark.parametrize("kind", ["random", "class"])
+def test_attacks_catch_a_model_that_remembers_and_are_at_chance_without_memory(kind: str) -> None:
+    remembers = attacks(_scores(0, kind, forget_margin=6.0), kind, seed=0)
+    forgot = attacks(_scores(1, kind, forget_margin=1.0), kind, seed=0)
+    assert set(remembers) == set(forgot) == set(MEMBERSHIP)
+    for column in SUCCESS.values():
+        assert remembers[column].low > 0.75
+        assert forgot[column].low < 0.5 < forgot[column].high
+    assert remembers["mia_svc_non_member_share"].value < 0.1 < forgot["mia_svc_non_member_share"].value
+
+
+def test_over_unlearning_shows_in_the_direction() -> None:
+    over = attacks(_scores(0, "random", forget_margin=-3.0), "random", seed=0)
+    assert over["mia_low_loss_auc"].high < 0.5
+    # The regression learns that a high loss gives the forget set away.
+    assert over["mia_population_auc"].low > 0.5
+
+
+def test_the_samples_of_an_attack_depend_on_the_seed_alone() -> None:
+    scores = _scores(0, "random", 1.0)
+    assert attacks(scores, "random", 0) == attacks(scores, "random", 0)
+    assert attacks(scores, "random", 0) != attacks(scores, "random", 1)
+
+
+@pytest.mark.parametrize("kind", ["random", "class"])
+def test_controls_tell_which_attacks_may_be_believed(kind: str) -> None:
+    retrained = {str(i): _scores(10 + i, kind, forget_margin=1.0) for i in range(2)}
+    results = {r.attack: r for r in controls(_scores(0, kind, 6.0), retrained, kind, seed=0)}
+    assert set(results) == set(SUCCESS)
+    # The population attack learns the direction, so that the exchanged logits of the fake give it away.
+    assert results["population"].passed
+    # A "retrained" model that remembers is off chance.
+    for result in controls(_scores(0, kind, 6.0), {"0": _scores(9, kind, 6.0)}, kind, seed=0):
+        assert "off chance on the retrained model 0" in result.reason
+
+
+def test_closeness_of_a_model_to_itself_and_to_another() -> None:
+    one, other = _scores(0, "random", 1.0), _scores(1, "random", 1.0)
+    same = closeness(one, [one])
+    assert set(same) == set(CLOSENESS)
+    for name in ("forget", "test"):
+        assert same[f"agreement_{name}"] == 1
+        for metric in ("kl", "js", "activation_distance"):
+            assert same[f"{metric}_{name}"] == pytest.approx(0, abs=1e-12)
+    both = closeness(one, [one, other])
+    assert both["kl_test"] == pytest.approx(closeness(one, [other])["kl_test"] / 2, rel=1e-12)
+    with pytest.raises(ValueError, match="set `replicates` to at least 1"):
+        closeness(one, [])
+
+
+def test_a_diverged_model_is_told(tmp_path) -> None:
+    scores = _scores(0, "random", 1.0)
+    assert finite(scores)
+    logits, labels = scores["test"]
+    logits = logits.copy()
+    logits[0, 0] = np.nan
+    assert not finite({**scores, "test": (logits, labels)})
+    # The others are judged as they are, the one that is not finite is wrong.
+    right = (logits[1:].argmax(axis=1) == labels[1:]).sum()
+    assert accuracy(logits, labels) == right / len(labels)
+
+
+def test_scores_are_read_as_they_were_written_and_give_the_same_bytes(tmp_path) -> None:
+    scores = _scores(0, "class", 1.0)
+    for name in ("a.npz", "b.npz"):
+        write_scores(tmp_path / name, scores)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    found = read_scores(tmp_path / "a.npz")
+    assert list(found) == list(scores)
+    for name, (logits, labels) in scores.items():
+        np.testing.assert_array_equal(found[name][0], logits)
+        np.testing.assert_array_equal(found[name][1], labels)
