@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orthograd.reporting.choices import leads, turned
+from orthograd.reporting.choices import leads, obstacle, turned
 from orthograd.reporting.data import ExperimentData
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import significance_text
@@ -194,7 +194,7 @@ def choices(data: ExperimentData) -> Caption:
         for column, words in (("test_at_target", "At equal forgetting"), ("gap", "By gap")):
             found = leads(data, model, column)
             if not found:
-                sentences.append(f"{words}{of_model} no baseline can be compared.")
+                sentences.append(f"{words}{of_model} {obstacle(data, model, column)}.")
             elif found[0].method != ORTHOGRAD:
                 sentences.append(f"{words}{of_model} OrthoGrad itself cannot be compared.")
             elif turned(found):
@@ -249,8 +249,9 @@ def g_effect(data: ExperimentData) -> Caption:
         "the mean cross-entropy R, in nats, to first order. Left: on the forget set, where above 0 is "
         "forgetting; right: on images of the retain subset, where 0 is ideal and above 0 is harm. One marker a "
         f"measurement and seed ({seeds_text(data.n)}), lines through those of a seed; measured where test "
-        "accuracy is, up to the unlearned model. Methods that end in one step, and runs at published defaults, are "
-        "not shown. The axes are linear around 0 and logarithmic beyond.",
+        "accuracy is, up to the unlearned model. Of a method of one step it is the whole change, which the first order "
+        "need not describe. Runs at published defaults are not shown. The axes are linear around 0 and logarithmic "
+        "beyond.",
     )
 
 

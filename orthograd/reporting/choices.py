@@ -32,11 +32,8 @@ def forms(data: ExperimentData) -> list[str]:
     return sorted(found, key=lambda run: run != ORTHOGRAD)
 
 
-def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
-    """The lead of every form that has a value in every seed; empty where no baseline has.
-
-    By gap only runs that reached the target count, forms and baselines.
-    """
+def comparable(data: ExperimentData, model: str, column: str) -> dict[str, pd.Series]:
+    """The values, larger is better, of the runs that have one in every seed; by gap, of those at their target."""
     _, sign = LEADS[column]
     known = {}
     for run in data.experiment.methods:
@@ -44,11 +41,27 @@ def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
         values = sign * per_seed(rows, column)
         if values.notna().all() and (column != "gap" or rows["target_reached"].all()):
             known[run] = values
+    return known
+
+
+def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
+    """The lead of every form that can be compared; empty where no form or no baseline can, see `obstacle`."""
+    known = comparable(data, model, column)
     baselines = [values for run, values in known.items() if run not in forms(data)]
     if not baselines:
         return []
     best = pd.concat(baselines, axis=1).max(axis=1)
     return [Lead(run, 100 * (known[run] - best)) for run in forms(data) if run in known]
+
+
+def obstacle(data: ExperimentData, model: str, column: str) -> str:
+    """Why there are no leads."""
+    known = comparable(data, model, column)
+    return (
+        "no baseline can be compared"
+        if set(known) <= set(forms(data))
+        else "no form of OrthoGrad can be compared"
+    )
 
 
 def turned(found: list[Lead]) -> list[str]:

@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
-from orthograd.reporting.choices import LEADS, forms, leads
+from orthograd.reporting.choices import LEADS, forms, leads, obstacle
 from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
@@ -198,7 +198,7 @@ def choices(data: ExperimentData) -> RenderedFigure:
                 ax.plot(lead.values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
             if not found:
                 ax.text(
-                    0.5, 0.5, "no baseline to compare with", ha="center", transform=ax.transAxes, fontsize=7
+                    0.5, 0.5, obstacle(data, model, column), ha="center", transform=ax.transAxes, fontsize=7
                 )
             ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
             ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if index % 2 == 0 else [])
@@ -425,6 +425,9 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
                         color=styles[method].colour,
                         ls=styles[method].dashes,
                         lw=0.9,
+                        # A line through one step is none.
+                        marker="o" if len(path) == 1 else "",
+                        ms=3.5,
                     )
             if column == "condition_number":
                 ax.set_yscale("log")

@@ -119,14 +119,13 @@ def figure(data: SweepData) -> RenderedFigure:
                 means = [data.interval(method, size, quantity).mean for size in data.sizes]
                 places = [shift * size for size in data.sweep.retain_sizes]
                 known = [(x, 100 * mean) for x, mean in zip(places, means, strict=True) if mean == mean]
-                ax.plot(
-                    *zip(*known, strict=True) if known else ([], []),
-                    color=style.colour,
-                    ls=style.dashes,
-                    lw=1.1,
-                )
+                if known:
+                    ax.plot(*zip(*known, strict=True), color=style.colour, ls=style.dashes, lw=1.1)
                 for x, size in zip(places, data.sizes, strict=True):
                     values = 100 * data.values(method, size, quantity).dropna()
+                    if values.empty:
+                        # An empty line that is not clipped lies at 0, infinitely far away on a logarithmic axis.
+                        continue
                     ax.plot(
                         [x] * len(values),
                         values,

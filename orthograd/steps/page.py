@@ -97,10 +97,15 @@ def run(arguments: Namespace) -> None:
 def data_files(folders: Sequence[Path]) -> list[DataFile]:
     """The files of datasets, as noted when they arrived in these folders."""
     return [
-        DataFile(file["file"], f"{file['source']}: {file['location']}", _checksum(file))
+        DataFile(file["file"], f"{file['source']}: {_place(file['location'])}", _checksum(file))
         for folder in folders
         for file in read_json_list(folder / PROVENANCE)
     ]
+
+
+def _place(location: str) -> str:
+    """Where a file came from, without the folders of this machine: a page is there to be shown to others."""
+    return Path(location).name if Path(location).is_absolute() else location
 
 
 def _trials(profile: Profile, path: Path | None) -> SearchData | None:

@@ -62,6 +62,10 @@ def test_without_a_comparable_baseline_or_without_orthograd_nothing_is_said_to_t
     data = _study(**none)
     assert leads(data, "small_resnet", "test_at_target") == []
     assert "At equal forgetting no baseline can be compared." in choices(data).notes
+    none = dict.fromkeys(("orthograd", "orthograd_mean"), (np.nan,) * 3)
+    data = _study(**none, ft=(0.6, 0.6, 0.6))
+    assert leads(data, "small_resnet", "test_at_target") == []
+    assert "At equal forgetting no form of OrthoGrad can be compared." in choices(data).notes
     data = _study(orthograd=(np.nan,) * 3, orthograd_mean=(0.7, 0.6, 0.8), ft=(0.6, 0.6, 0.6))
     found = leads(data, "small_resnet", "test_at_target")
     assert [lead.method for lead in found] == ["orthograd_mean"]

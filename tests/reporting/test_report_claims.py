@@ -269,3 +269,12 @@ def test_claim_6_not_testable_without_the_full_retain_set():
     frames = _good(_frames())
     _plant(frames[1], "peak_bytes", {"orthograd": 1})
     assert _decide(6, _study(frames)).outcome == "not supported"  # the half that can be tested fails
+
+
+def test_baselines_beside_an_ablation_do_not_count_twice(report_data):
+    main, ablation = make_experiment(), make_experiment(id="T-ABL")
+    study = Study(report_data, [main, ablation], {("fashion_mnist", "random_10"): 4500})
+    alone = Study(report_data, [main], study.pools)
+    for number in (1, 6):
+        found, expected = ({c.number: f for c, f in decide(s)}[number] for s in (study, alone))
+        assert found == expected

@@ -256,3 +256,22 @@ def test_captions_without_drawing_are_those_of_the_figures(report_data):
     assert {name: captions[name] for name in FIGURE_NAMES} == {
         figure.name: figure.caption for figure in (make(data) for make in FIGURES)
     }
+
+
+def test_diagnostics_of_a_single_step_can_be_seen(report_data, drawn):
+    start = report_data.trajectories[report_data.trajectories["step"] == 0]
+    data = ReportData.of_frames(
+        report_data.runs.assign(steps=report_data.runs["steps"].clip(upper=1)),
+        report_data.costs,
+        pd.concat(
+            [
+                start.assign(rank=np.nan, removed_fraction=np.nan, condition_number=np.nan),
+                start.assign(step=1),
+            ]
+        ),
+        report_data.controls,
+    )
+    figures.orthogonality(data.select(make_experiment()))
+    (figure,) = drawn
+    assert all(line.get_marker() == "o" for ax in figure.axes for line in ax.lines)
+    assert all(ax.lines for ax in figure.axes)

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from report_study import make_frames
 
+from orthograd.reporting import sweep
 from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.experiment import Sweep
+from orthograd.reporting.figures import saved
 from orthograd.reporting.sweep import SweepData, figure, table, verdict
 
 SIZES = [100, 500, 1000]
@@ -115,3 +117,16 @@ def test_the_seeds_are_drawn_where_they_are(sweep_data):
     values = data.values("neggrad", data.sizes[0], "test_at_target")
     assert len(values) == 3
     assert not np.isnan(values).any()
+
+
+def test_a_method_without_values_leaves_the_panels_their_room(sweep_data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sweep, "saved", lambda drawing: drawn.append(drawing) or saved(drawing))
+    runs = sweep_data.runs
+    without = runs["test_at_target"].where(runs["method"] != "neggrad_plus")
+    data = ReportData.of_frames(
+        runs.assign(test_at_target=without), sweep_data.costs, sweep_data.trajectories, sweep_data.controls
+    )
+    figure(SweepData.select(data, _sweep()))
+    (drawing,) = drawn
+    assert all(ax.get_position().height > 0.4 for ax in drawing.axes)

@@ -181,7 +181,8 @@ def _lost_file(evidence: Evidence) -> None:
         (_other_retain, "equal retain subset", "2 values of the retain subset"),
         (_seed_missing, "seeds", "ft: seeds [0]"),
         (_set("ft", "made_with", "machine", "torch", value="1.0"), "machine and versions", "torch: "),
-        (_set("ft", "made_with", "commit", value="beef"), "commit", "2 states of the code: beef, c0ffee"),
+        (_set("ft", "made_with", "commit", value="unknown"), "commit", "outside of git, others at c0ffee"),
+        (_set("ft", "made_with", "commit", value="beef+changes"), "commit", "uncommitted changes at beef"),
         (_set("ft", "made_with", "code", value="0"), "code of the steps", "unlearning by ft: 2 versions"),
         (_set("ft", "evaluated_with", "code", value="0"), "code of the steps", "evaluation: 2 versions"),
         (_broken_file, "data checksums", "in the registry"),
@@ -232,6 +233,19 @@ def test_uncommitted_changes_fail_and_no_git_is_not_checked(evidence: Evidence) 
         for run in evidence.runs:
             run["made_with"]["commit"] = run["evaluated_with"]["commit"] = commit
         assert _statuses(evidence)["commit"] == status
+
+
+def test_a_later_commit_that_leaves_the_steps_as_they_are_is_no_failure(evidence: Evidence) -> None:
+    _set("ft", "made_with", "commit", value="beef")(evidence)
+    found = {check.id: check for check in audit(evidence)}
+    assert found["commit"].status == "passed"
+    assert "beef, c0ffee" in found["commit"].reason
+
+
+def test_curves_of_another_length_are_no_other_stop_rule(evidence: Evidence) -> None:
+    stopping = _run(evidence, "ft")["made_with"]["spec"]["stopping"]
+    stopping["curve_steps"] += 7
+    assert _statuses(evidence)["equal stop rule"] == "passed"
 
 
 def test_rows_at_published_defaults_may_end_by_themselves(evidence: Evidence) -> None:

@@ -141,6 +141,10 @@ def test_the_report_is_complete_and_self_contained(smoke: Path) -> None:
     assert config["methods"] == SMOKE["methods"]
 
 
+def test_no_check_of_the_audit_fails(smoke: Path) -> None:
+    assert json.loads((smoke / "reports/smoke/audit.json").read_text(encoding="utf-8"))["failed"] == []
+
+
 def test_the_notebooks_ran_on_the_results_and_name_no_place_of_this_machine(smoke: Path) -> None:
     folder = smoke / "reports" / "smoke" / "notebooks"
     value = pd.read_csv(smoke / "reports/smoke/tables/T-IMG-R.accuracy.csv").set_index("method")
