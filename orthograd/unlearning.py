@@ -16,7 +16,7 @@ from tqdm import tqdm
 from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.evaluation import accuracies, logits
-from orthograd.methods.base import DataName, DataView, Method, Params, Step
+from orthograd.methods.base import DataName, DataView, Method, Params, Step, trainable
 from orthograd.metrics.geffect import g_effect
 from orthograd.specs import StoppingRule
 
@@ -30,6 +30,7 @@ class Run:
         reached: whether the unlearned model was there at its last check.
         diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
         steps: parameter updates between the original and the unlearned model.
+        trained: parameters that were trainable while the method ran.
         trajectory: one row a check: step, seconds, the value that steers the run, what the method reported; each
             `record_every` steps, on both sides of the target and at the end also what else the watch measures. It
             goes on behind the target up to `curve_steps`.
@@ -41,6 +42,7 @@ class Run:
     reached: bool = False
     diverged: bool = False
     steps: int = 0
+    trained: int = 0
     trajectory: list[dict[str, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     accessed: Mapping[DataName, Samples] = field(default_factory=dict)
@@ -50,15 +52,15 @@ Weights = dict[str, torch.Tensor]
 
 
 class Watch(Protocol):
-    """What is measured on the way of a model: one value that steers the run, and what is only recorded.
+    """What is measured on the way of a model: one value that steers the run, and what is only recorded."""
 
-    Attributes:
-        steered_by: column of the trajectory that holds the value.
-        target: value that ends the run.
-    """
+    @property
+    def steered_by(self) -> str:
+        """Column of the trajectory that holds the value."""
 
-    steered_by: str
-    target: float
+    @property
+    def target(self) -> float:
+        """Value that ends the run."""
 
     def value(self, model: nn.Module) -> tuple[float, bool]:
         """The value for a model, and whether the model's outputs are finite."""
@@ -253,6 +255,8 @@ def unlearn(
                 break
             step = update
             steps += 1
+            if steps == 1:
+                run.trained = sum(parameter.numel() for parameter in trainable(model))
             cost.forward += step.forward
             cost.backward += step.backward
             progress.update()

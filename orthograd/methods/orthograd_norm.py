@@ -43,7 +43,8 @@ def logit_gradient_norms(model: nn.Module, samples: Samples) -> torch.Tensor:
 def _of_sequences(norms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Norms (n,) of the gradients of the mean over each sequence's tokens, from the norms (n, length) of the tokens."""
     own = labels != base.IGNORED
-    return norms.where(own, 0).norm(dim=1) / own.sum(dim=1)
+    found: torch.Tensor = norms.where(own, 0).norm(dim=1)
+    return found / own.sum(dim=1)
 
 
 def batches_by_norm(

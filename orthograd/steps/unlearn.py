@@ -76,12 +76,7 @@ def run(arguments: Namespace) -> None:
             method,
             params,
             begin.data,
-            watch=AccuracyWatch(
-                begin.sets,
-                {"forget": begin.sets["forget"], "retain": retained},
-                begin.target,
-                spec.evaluation_batch,
-            ),
+            watch=AccuracyWatch(begin.sets, risks, begin.target, spec.evaluation_batch),
             pixels=begin.pixels,
             stopping=spec.stopping,
             own_end=spec.own_end,
