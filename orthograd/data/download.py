@@ -1,4 +1,4 @@
-"""Obtain the files of a dataset from the first source that serves them, and verify every one.
+"""Obtain the files of a dataset or a model from the first source that serves them, and verify every one.
 
 A file reaches its name only by an atomic rename after its size and checksums were found right, so that half a
 download is never taken for a whole one. A dataset that the registry lists no files of is not copied: a link leads to
@@ -6,15 +6,17 @@ what the user brought.
 """
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -27,7 +29,17 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
-from orthograd.data.registry import ARCHIVES, Dataset, DebianSource, File, HttpSource, MirrorSource, Source
+from orthograd.data.registry import (
+    ARCHIVES,
+    Dataset,
+    DebianSource,
+    File,
+    Files,
+    HttpSource,
+    MirrorSource,
+    Source,
+    WheelSource,
+)
 
 MIRROR_VARIABLE = "ORTHOGRAD_MIRROR"
 PROVENANCE = "provenance.json"
@@ -126,7 +138,7 @@ def check_mirror(mirror: str, seconds: float = 2.0) -> None:
 
 
 def download(
-    dataset: Dataset, out_dir: Path, mirror: str | None = None, limits: Limits = Limits()
+    dataset: Files, out_dir: Path, mirror: str | None = None, limits: Limits = Limits()
 ) -> list[Provenance]:
     """Bring all files of `dataset` into `out_dir`, decompressed and verified, with a `provenance.json`.
 
@@ -151,7 +163,7 @@ def download(
     if mirror is not None:
         check_mirror(mirror)
     out_dir.mkdir(parents=True, exist_ok=True)
-    if not dataset.files:
+    if isinstance(dataset, Dataset) and not dataset.files:
         return _record([_bring(dataset, out_dir, mirror)], out_dir)
     served = {
         file.name: _verified(file, "kept", file.name)
@@ -207,7 +219,7 @@ def _bring(dataset: Dataset, out_dir: Path, mirror: str | None) -> Provenance:
 
 def _serve(
     source: Source,
-    dataset: Dataset,
+    dataset: Files,
     files: list[File],
     out_dir: Path,
     mirror: str | None,
@@ -235,7 +247,7 @@ def _serve(
 
 
 def _places(
-    source: Source, dataset: Dataset, mirror: str | None, scratch: Path, limits: Limits
+    source: Source, dataset: Files, mirror: str | None, scratch: Path, limits: Limits
 ) -> Callable[[File], list[_Place]]:
     """Make the source ready; return where it may hold a given file, likeliest place first."""
     match source:
@@ -246,16 +258,24 @@ def _places(
         case HttpSource():
             return lambda file: [_Place(url := source.url.format(file=file.name), url)]
         case DebianSource():
-            archive, root = _unpack_package(source.package, scratch, limits)
+            archive, root = _unpack_packages([source.package], scratch, limits, dependencies=False)
 
             def places(file: File) -> list[_Place]:
                 path = source.path.format(file=file.name)
                 return [_Place(f"{archive}: {path}", root / path)]
 
             return places
+        case WheelSource():
+            root = _unpack_wheel(source, scratch, limits)
+
+            def members(file: File) -> list[_Place]:
+                path = source.path.format(file=file.name)
+                return [_Place(f"{source.package} {source.version}: {path}", root / path)]
+
+            return members
 
 
-def _mirror_places(mirror: str, dataset: Dataset, file: File) -> list[_Place]:
+def _mirror_places(mirror: str, dataset: Files, file: File) -> list[_Place]:
     suffixes = ("",) if file.is_archive else (".gz", "")
     names = [f"{folder}{file.name}{suffix}" for folder in (f"{dataset.name}/", "") for suffix in suffixes]
     if urlsplit(mirror).scheme in ("http", "https"):
@@ -406,26 +426,59 @@ def _verified(file: File, source: str, location: str) -> Provenance:
     return Provenance(file.name, source, location, file.size, file.sha256, file.md5)
 
 
-def _unpack_package(package: str, scratch: Path, limits: Limits) -> tuple[str, Path]:
-    """Fetch a package of the Debian archive and unpack it below `scratch`, as an ordinary user.
+def unpack_programs(packages: Sequence[str], folder: Path, limits: Limits = Limits()) -> Path:
+    """Fetch Debian packages, with all that they need and this machine lacks, and unpack them as an ordinary user.
 
-    All of apt's state is private, so neither root nor the machine's package lists are needed; where to fetch
-    from and which keys to trust stay as the machine has them.
+    Args:
+        packages: names in the Debian archive.
+        folder: made if need be; what is in it of an earlier call is replaced.
+        limits: time limits.
 
     Returns:
-        The package's file name (which holds its version), and the folder it was unpacked into.
+        The folder below which the packages' files lie as they would below ``/``.
+
+    Raises:
+        DownloadError: the packages cannot be had; the message says why and what the user can do.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "root"
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
+        try:
+            _, unpacked = _unpack_packages(packages, Path(scratch), limits, dependencies=True)
+        except _Unusable as failure:
+            names = " ".join(packages)
+            raise DownloadError(
+                f"{names}: {failure}. Install them with `apt-get install {names}` as root, or with the package manager "
+                "of this machine."
+            ) from failure
+        shutil.rmtree(target, ignore_errors=True)
+        unpacked.replace(target)
+    return target
+
+
+def _unpack_packages(
+    packages: Sequence[str], scratch: Path, limits: Limits, dependencies: bool
+) -> tuple[str, Path]:
+    """Fetch packages of the Debian archive and unpack them below `scratch`, as an ordinary user.
+
+    All of apt's state is private, so neither root nor the machine's package lists are needed; where to fetch
+    from and which keys to trust stay as the machine has them. With `dependencies` the machine's list of what is
+    installed is read too, and what the packages need beyond it comes with them.
+
+    Returns:
+        The packages' file names (which hold their versions), and the folder they were unpacked into.
     """
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
             raise _Unusable(f"the command `{tool}` is not on this machine (only Debian and its kin have it)")
     scratch = scratch.resolve()
-    for folder in ("lists/partial", "archives/partial", "state", "root"):
-        (scratch / folder).mkdir(parents=True)
+    for name in ("lists/partial", "archives/partial", "state", "root"):
+        (scratch / name).mkdir(parents=True)
     (scratch / "status").touch()
     settings = {
         "Dir::State": scratch / "state",
         "Dir::State::Lists": scratch / "lists",
-        "Dir::State::status": scratch / "status",
+        "Dir::State::status": "/var/lib/dpkg/status" if dependencies else scratch / "status",
         "Dir::Cache": scratch,
         "Dir::Cache::archives": scratch / "archives",
         # Run by root, apt would become a user who may not write to our private folders.
@@ -435,17 +488,56 @@ def _unpack_package(package: str, scratch: Path, limits: Limits) -> tuple[str, P
         "Acquire::https::Timeout": max(1, round(limits.read)),
     }
     apt = ["apt-get", "--quiet=2", *(f"--option={key}={value}" for key, value in settings.items())]
-    logger.info("fetching the Debian package %s", package)
+    # The machine's own lock is for root only, and nothing of the machine is written.
+    with_needs = ["install", "--download-only", "--yes", "--no-install-recommends", "--reinstall"]
+    fetch = [*with_needs, "--option=Debug::NoLocking=1"] if dependencies else ["download"]
+    names = " ".join(packages)
+    logger.info("fetching from the Debian archive: %s", names)
     # Other archives that the machine knows may be out of order: only the download decides.
     _, index_errors = _command([*apt, "update"], scratch, limits.package_index)
-    failed, errors = _command([*apt, "download", package], scratch, limits.package)
-    archives = sorted(scratch.glob("*.deb"))
-    if failed or len(archives) != 1:
-        raise _Unusable(f"`apt-get download {package}` failed: {_last_lines(index_errors + errors)}")
-    failed, errors = _command(["dpkg", "--extract", archives[0].name, "root"], scratch, limits.package)
+    failed, errors = _command([*apt, *fetch, *packages], scratch, limits.package)
+    archives = sorted([*scratch.glob("*.deb"), *scratch.glob("archives/*.deb")])
+    if failed or len(archives) < len(packages):
+        raise _Unusable(f"`apt-get {fetch[0]} {names}` failed: {_last_lines(index_errors + errors)}")
+    for archive in archives:
+        place = str(archive.relative_to(scratch))
+        failed, errors = _command(["dpkg", "--extract", place, "root"], scratch, limits.package)
+        if failed:
+            raise _Unusable(f"`dpkg --extract {place}` failed: {_last_lines(errors)}")
+    return " ".join(archive.name for archive in archives), scratch / "root"
+
+
+def _unpack_wheel(source: WheelSource, scratch: Path, limits: Limits) -> Path:
+    """Fetch a wheel, verify it and unpack it below `scratch`, with the installer of this Python's environment.
+
+    Which package index is asked stays as the machine has it. Wheels are unpacked only: none of their code runs.
+
+    Returns:
+        The folder that it was unpacked into.
+    """
+    installers = {"pip": ["pip", "install"], "uv": ["uv", "pip", "install"]}
+    found = [command for name, command in installers.items() if importlib.util.find_spec(name)]
+    if not found:
+        raise _Unusable(f"{sys.executable} has neither pip nor uv: install one of them")
+    scratch = scratch.resolve()
+    wanted = scratch / "wheel.txt"
+    wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
+    options = [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--target",
+        "wheel",
+        "-r",
+        wanted.name,
+    ]
+    logger.info("fetching the wheel %s %s", source.package, source.version)
+    failed, errors = _command([sys.executable, "-m", *found[0], *options], scratch, limits.package)
     if failed:
-        raise _Unusable(f"`dpkg --extract {archives[0].name}` failed: {_last_lines(errors)}")
-    return archives[0].name, scratch / "root"
+        name = " ".join(found[0])
+        raise _Unusable(f"`{name} {source.package}=={source.version}` failed: {_last_lines(errors)}")
+    return scratch / "wheel"
 
 
 def _command(command: list[str], folder: Path, seconds: float) -> tuple[int, str]:
@@ -475,7 +567,7 @@ def _last_lines(errors: str) -> str:
     return " | ".join(errors.strip().splitlines()[-3:]) or "no message"
 
 
-def _all_failed(dataset: Dataset, missing: list[File], failures: list[str]) -> str:
+def _all_failed(dataset: Files, missing: list[File], failures: list[str]) -> str:
     names = [file.name for file in missing]
     lines = [f"{dataset.name}: no source served {', '.join(names)}. The sources, in order:"]
     lines += [f"  - {failure}" for failure in failures]
@@ -494,6 +586,11 @@ def _all_failed(dataset: Dataset, missing: list[File], failures: list[str]) -> s
                 folder = PurePosixPath("/") / PurePosixPath(source.path).parent
                 lines.append(
                     f"  - as root, `apt-get install {source.package}`, and set {MIRROR_VARIABLE} to {folder}"
+                )
+            case WheelSource():
+                lines.append(
+                    f"  - give this machine access to a Python package index that has {source.package}"
+                    f" {source.version}"
                 )
     lines.append("Then run the same command again: files that arrived are kept.")
     return "\n".join(lines)

