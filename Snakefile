@@ -52,6 +52,10 @@ if not PROFILE.from_scores:
     include: "workflow/rules/unlearn.smk"
     include: "workflow/rules/evaluate.smk"
 
+    if PROFILE.shadows:
+
+        include: "workflow/rules/shadows.smk"
+
 
 include: "workflow/rules/report.smk"
 
