@@ -548,11 +548,11 @@ def _resolved(schema: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
     if not isinstance(node, Mapping):
         return {}
     # A section that may be left out is one of two forms; the other one is null.
-    node = next((form for form in node.get("anyOf", []) if "$ref" in form), node)
-    if "$ref" in node:
-        definition: Mapping[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    form: Mapping[str, Any] = next((form for form in node.get("anyOf", []) if "$ref" in form), node)
+    if "$ref" in form:
+        definition: Mapping[str, Any] = schema["$defs"][form["$ref"].rsplit("/", 1)[-1]]
         return definition
-    return node
+    return form
 
 
 def validate(config: Mapping[str, Any]) -> Profile:

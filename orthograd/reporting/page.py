@@ -96,7 +96,7 @@ class PageContext:
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
     sweeps: Sequence[Sweep] = ()
-    shadows: shadows.ShadowData | None = None
+    shadowed: shadows.ShadowData | None = None
     """U-LiRA on the shadow models of one of the experiments, where the profile has them."""
     notebooks: Sequence[str] = ()
     """Names of the executed notebooks in `notebooks/` beside the page."""
@@ -238,7 +238,7 @@ def render(context: PageContext, out: Path) -> Path:
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
-        sections=[_section(notes, data, context.shadows, out.parent) for notes, data in selections],
+        sections=[_section(notes, data, context.shadowed, out.parent) for notes, data in selections],
         sweeps=[_sweep_section(data, out.parent) for data in sweeps],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
         notebooks=[

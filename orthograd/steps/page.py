@@ -89,7 +89,7 @@ def run(arguments: Namespace) -> None:
             states=read_states(arguments.states),
             sweeps=profile.sweeps,
             audit=read_json(arguments.audit),
-            shadows=_shadows(profile, arguments.shadows),
+            shadowed=_shadows(profile, arguments.shadows),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
         ),
