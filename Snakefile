@@ -22,9 +22,10 @@ if workflow.basedir not in sys.path:
 include: "workflow/rules/common.smk"
 
 
-# Every rule runs `python -m orthograd` with the Python that runs Snakemake and with the code of this checkout.
+# Every rule runs `python -m orthograd` with the Python that runs Snakemake and with the code of this checkout. A prefix
+# replaces Snakemake's own, without which a failure that is piped into a log is none.
 shell.prefix(
-    f"export PATH={quote(dirname(sys.executable))}:$PATH "
+    f"set -euo pipefail; export PATH={quote(dirname(sys.executable))}:$PATH "
     f"PYTHONPATH={quote(str(workflow.basedir))}:${{{{PYTHONPATH:-}}}}; "
     # In the environment and in no rule: where the data come from changes nothing.
     + (f"export ORTHOGRAD_MIRROR={quote(PROFILE.mirror)}; " if PROFILE.mirror else "")
@@ -51,6 +52,10 @@ if not PROFILE.from_scores:
     include: "workflow/rules/train.smk"
     include: "workflow/rules/unlearn.smk"
     include: "workflow/rules/evaluate.smk"
+
+    if PROFILE.shadows:
+
+        include: "workflow/rules/shadows.smk"
 
 
 include: "workflow/rules/report.smk"

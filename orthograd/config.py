@@ -19,7 +19,7 @@ from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
 from orthograd.reporting.experiment import Experiment, Sweep
 from orthograd.search import Tuning, corners
-from orthograd.specs import Name, Positive, Relearning, Stopping, Strict, Training
+from orthograd.specs import Name, Positive, Relearning, ShadowStudy, Stopping, Strict, Training
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -94,6 +94,7 @@ class Profile(Strict):
         None,
         description="table of all trials of `snakemake tune`, relative to the repository; the report shows it",
     )
+    shadows: ShadowStudy | None = Field(None, description="shadow models, for the attack U-LiRA")
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
     sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
 
@@ -107,6 +108,7 @@ class Profile(Strict):
             *self._sizes(),
             *self._tuning(),
             *self._trials(),
+            *self._shadows(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -303,6 +305,45 @@ class Profile(Strict):
                 "they were made with, or take `trials` out"
             )
         return problems
+
+    def _shadows(self) -> list[str]:
+        """The section's names, its seeds, and its batches: a shadow model forgets half of the forget set."""
+        study = self.shadows
+        if study is None:
+            return []
+        found = next((own for own in self.experiments if own.id == study.experiment), None)
+        if found is None or found.proxy is not None:
+            usable = [own.id for own in self.experiments if own.proxy is None]
+            return [_unknown("shadows.experiment", "experiment without a proxy", study.experiment, usable)]
+        problems = [
+            _unknown(f"shadows.{field}", field.removesuffix("s"), name, known)
+            for field, names, known in (
+                ("model", [study.model], found.models),
+                ("methods", study.methods, found.methods),
+            )
+            for name in names
+            if name not in known
+        ]
+        taken = sorted({*self.seeds, *(self.tuning.seeds if self.tuning else [])} & set(study.seeds))
+        if taken:
+            problems.append(
+                f"shadows.first_seed: the seeds {taken} of shadow models are taken. Mend: take one above "
+                f"{max([*self.seeds, *(self.tuning.seeds if self.tuning else [])])}"
+            )
+        scenario, sizes = self.scenarios.get(found.scenario), self.datasets.get(found.dataset)
+        if problems or scenario is None or sizes is None or found.dataset not in registry().names:
+            return problems
+        half = scenario.forget_size(sizes.train, _classes(registry().dataset(found.dataset), sizes)) // 2
+        return [
+            f"shadows.methods: {method} takes batches of {size} forget images, but a shadow model forgets {half}. "
+            f"Mend: lower methods.{found.scenario}.{method}.{field}, leave the method out, or enlarge the forget set"
+            for method in study.methods
+            if method in self.runs(found.scenario) and methods.of_run(method) in methods.names()
+            for field, data in self._batch_fields(methods.of_run(method))
+            if data == "forget"
+            and isinstance(size := self.parameters(found.scenario, method).get(field), int)
+            and size > half
+        ]
 
     def _sizes(self) -> list[str]:
         problems = []
@@ -506,10 +547,12 @@ def _find(model: type[BaseModel], location: tuple[str, ...]) -> _Place:
 def _resolved(schema: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
     if not isinstance(node, Mapping):
         return {}
-    if "$ref" in node:
-        definition: Mapping[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    # A section that may be left out is one of two forms; the other one is null.
+    form: Mapping[str, Any] = next((form for form in node.get("anyOf", []) if "$ref" in form), node)
+    if "$ref" in form:
+        definition: Mapping[str, Any] = schema["$defs"][form["$ref"].rsplit("/", 1)[-1]]
         return definition
-    return node
+    return form
 
 
 def validate(config: Mapping[str, Any]) -> Profile:

@@ -12,16 +12,17 @@ from orthograd.metrics.agreement import agreement
 from orthograd.metrics.attacks.estimates import LEVEL, Estimate
 from orthograd.metrics.attacks.population import population_attack
 from orthograd.metrics.attacks.sampling import halves
-from orthograd.metrics.attacks.scores import loss
+from orthograd.metrics.attacks.scores import loss, phi
 from orthograd.metrics.attacks.svc import svc_attack
 from orthograd.metrics.attacks.threshold import Score, threshold_attack
+from orthograd.metrics.attacks.ulira import u_lira_in_pairs
 from orthograd.metrics.controls import ControlResult, control, planted_fake, retrained_level
 from orthograd.metrics.distance import activation_distance
 from orthograd.metrics.divergence import js_divergence, kl_divergence
 from orthograd.metrics.outputs import Outputs
 from orthograd.metrics.per_class import per_class_accuracy
 from orthograd.randomness import stream
-from orthograd.scores import Scores, finite
+from orthograd.scores import Scores, ShadowScores, finite
 
 ScenarioKind = Literal["random", "class"]
 
@@ -192,4 +193,36 @@ def controls(
             {name: found[column] for name, found in on_retrained.items()},
         )
         for attack, column in SUCCESS.items()
+    ]
+
+
+# The false-positive rate of U-LiRA at which its true-positive rate is shown.
+SHADOW_FPR = 0.01
+
+
+def fake_shadows(original: ShadowScores) -> ShadowScores:
+    """The planted fake of shadow models that unlearned nothing: `planted_fake` on what they should have unlearned."""
+    logits = original.logits.copy()
+    for own, unlearned in zip(logits, original.unlearned, strict=True):
+        own[unlearned] = planted_fake(own[unlearned])
+    return ShadowScores(logits, original.labels, original.unlearned)
+
+
+def shadow_attack(scores: ShadowScores) -> list[dict[str, int | float | None]]:
+    """U-LiRA on every shadow model in turn, see `u_lira_in_pairs`: AUC and TPR at `SHADOW_FPR`, one row a model.
+
+    None where they are not defined: the TPR with too few unseen images, both where a model's outputs are not finite.
+    """
+    unlearned = scores.unlearned
+    counts = [{"members": int(own.sum()), "non_members": int((~own).sum())} for own in unlearned]
+    if not np.isfinite(scores.logits).all():
+        return [{**count, "auc": None, "tpr": None} for count in counts]
+    own = np.stack([phi(Outputs(logits, scores.labels)) for logits in scores.logits])
+    return [
+        {
+            **count,
+            "auc": result.auc.value,
+            "tpr": None if (tpr := result.tpr[SHADOW_FPR]) is None else tpr.value,
+        }
+        for count, result in zip(counts, u_lira_in_pairs(own, unlearned), strict=True)
     ]

@@ -35,11 +35,11 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def _imports(module: str, path: Path) -> set[str]:
-    """Modules of this package or its own that a module imports, anywhere in its text, but for annotations only."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+@cache
+def _named(tree: ast.Module, package: str) -> frozenset[str]:
+    """What a module of a package imports, anywhere in its text, but for annotations only; not all of it modules."""
     found: set[str] = set()
-    pending: list[ast.AST] = [_tree(path)]
+    pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -53,8 +53,14 @@ def _imports(module: str, path: Path) -> set[str]:
             found.add(source)
             found.update(f"{source}.{alias.name}" for alias in node.names)
         pending.extend(ast.iter_child_nodes(node))
+    return frozenset(found)
+
+
+def _imports(module: str, path: Path) -> set[str]:
+    """Modules of this package or its own that a module imports, see `_named`."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     packages = ("orthograd", module.split(".")[0])
-    return {name for name in found if name.split(".")[0] in packages and _path(name)}
+    return {name for name in _named(_tree(path), package) if name.split(".")[0] in packages and _path(name)}
 
 
 def closure(*modules: str) -> list[str]:
@@ -81,6 +87,7 @@ def closure(*modules: str) -> list[str]:
     return sorted(found)
 
 
+@cache
 def _without_docstrings(tree: ast.Module) -> str:
     """The syntax tree as text, without docstrings, comments and positions."""
     copy = ast.parse(ast.unparse(tree))

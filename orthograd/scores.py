@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,34 @@ def read_scores(path: Path) -> Scores:
     with np.load(path, allow_pickle=False) as arrays:
         names = [key.removesuffix(".logits") for key in arrays if key.endswith(".logits")]
         return {name: (arrays[f"{name}.logits"], arrays[f"{name}.labels"]) for name in names}
+
+
+@dataclass(frozen=True)
+class ShadowScores:
+    """What the shadow models of one kind say about the images that some of them unlearned and the others never saw.
+
+    Attributes:
+        logits: (models, n, classes), float32.
+        labels: (n,), int64.
+        unlearned: (models, n), bool: the model was trained on the image and unlearned it; else it never saw it.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    unlearned: NDArray[np.bool_]
+
+
+def write_shadow_scores(path: Path, scores: ShadowScores) -> None:
+    """Write them as a compressed NumPy archive; the same scores give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez_compressed(file, logits=scores.logits, labels=scores.labels, unlearned=scores.unlearned)
+
+
+def read_shadow_scores(path: Path) -> ShadowScores:
+    """Read what `write_shadow_scores` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return ShadowScores(arrays["logits"], arrays["labels"], arrays["unlearned"])
 
 
 def finite(scores: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> bool:

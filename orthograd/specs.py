@@ -29,6 +29,21 @@ class Training(Strict):
     warmup: float = Field(gt=0, lt=1, description="part of the steps in which the rate rises, in (0, 1)")
 
 
+class ShadowStudy(Strict):
+    """U-LiRA on shadow models: pairs of models with the forget set's halves unlearned and never seen."""
+
+    experiment: Name = Field(description="id of the experiment whose scenario and retain subset they have")
+    model: Name = Field(description="one of its models")
+    methods: list[Name] = Field(min_length=1, description="those of its methods that are attacked")
+    number: int = Field(ge=6, multiple_of=2, description="shadow models, an even number >= 6")
+    first_seed: int = Field(ge=0, description="their seeds are this one and those that follow")
+
+    @property
+    def seeds(self) -> list[int]:
+        """One a shadow model."""
+        return list(range(self.first_seed, self.first_seed + self.number))
+
+
 class Relearning(Strict):
     """How the forgotten samples are learnt again: plain SGD on the cross-entropy, the same for every model."""
 

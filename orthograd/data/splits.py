@@ -11,11 +11,14 @@ A split is a table with one row per image:
     retain_order     place in the order of the retain pool, or of the proxy pool; -1 outside of both (only after
                      `scenario_split`)
 
+A shadow model's split (`shadow_splits`) has the set `unseen` beside: images of the forget set that it never sees.
+
 All draws come from `stratified_order`. Each purpose has a random stream of its own, so that changing one size
 or scenario leaves the other draws of that seed as they were.
 """
 
 import heapq
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,7 +43,8 @@ _DTYPES = {
 }
 _BASE_COLUMNS = [column for column in _DTYPES if column != "retain_order"]
 _BASE_SETS = {"train", "validation", "test"}
-_SCENARIO_SETS = {"forget", "retain", "validation", "test", "validation_forgotten", "test_forgotten", "proxy"}
+_SCENARIO_SETS = {"forget", "retain", "validation", "test", "validation_forgotten", "test_forgotten"}
+_SCENARIO_SETS |= {"proxy", "unseen"}
 
 
 class Stream(IntEnum):
@@ -52,6 +56,7 @@ class Stream(IntEnum):
     RETAIN = 4
     PROXY = 5
     PROXY_NOISE = 6
+    SHADOWS = 7
 
 
 def generator(seed: int, stream: Stream) -> np.random.Generator:
@@ -182,6 +187,43 @@ def scenario_split(base: pd.DataFrame, scenario: RandomScenario | ClassScenario,
     retain_order[pool[order]] = np.arange(len(pool))
     split["retain_order"] = retain_order
     return _checked(split)
+
+
+def shadow_splits(split: pd.DataFrame, seeds: Sequence[int]) -> list[pd.DataFrame]:
+    """The splits of shadow models, in pairs: one half of the forget set is unlearned, the other is never seen.
+
+    The second of a pair has the halves of the first exchanged, so that with each pair every image of the forget set has
+    one more model that unlearned it and one more that never saw it. The halves are drawn class by class. All other
+    sets are those of the split.
+
+    Args:
+        split: what `scenario_split` returns.
+        seeds: of the shadow models, an even number; a pair's halves are drawn from the first of its two.
+
+    Raises:
+        ValueError: the number of seeds is odd, or the forget set cannot be halved.
+    """
+    forget = np.flatnonzero(split["set"] == "forget")
+    if len(seeds) % 2 or len(forget) < 2:
+        raise ValueError(
+            f"{len(seeds)} shadow models, {len(forget)} images to forget: give an even number of models, and two "
+            "images at least"
+        )
+    result = []
+    for seed in seeds[::2]:
+        order = forget[stratified_order(split["label"].to_numpy()[forget], generator(seed, Stream.SHADOWS))]
+        half = len(order) // 2
+        for unseen in (order[half:], order[:half]):
+            shadow = split.copy()
+            shadow.loc[split.index[unseen], "set"] = "unseen"
+            result.append(_checked(shadow))
+    return result
+
+
+def trained_split(split: pd.DataFrame) -> pd.DataFrame:
+    """What the original model of a shadow's split is trained on: the sets `forget` and `retain`, as the set `train`."""
+    seen = split[split["set"].isin(["forget", "retain"])]
+    return _checked(seen.drop(columns="retain_order").assign(set="train").reset_index(drop=True))
 
 
 def retain_subset(

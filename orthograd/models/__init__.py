@@ -22,6 +22,12 @@ def _small_vit(channels: int, size: int, classes: int) -> nn.Module:
     return small_vit(channels, size, classes)
 
 
+def _vit_tiny(channels: int, size: int, classes: int) -> nn.Module:
+    from orthograd.models.small_vit import vit_tiny
+
+    return vit_tiny(channels, size, classes)
+
+
 def _resnet18(channels: int, size: int, classes: int) -> nn.Module:
     from orthograd.models.resnet18 import resnet18_32
 
@@ -43,6 +49,7 @@ def _vit_b_16_imagenet(channels: int, size: int, classes: int) -> nn.Module:
 _BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "small-resnet": _small_resnet,
     "small-vit": _small_vit,
+    "vit-tiny": _vit_tiny,
     "resnet18": _resnet18,
     "resnet18-imagenet": _resnet18_imagenet,
     "vit-b-16-imagenet": _vit_b_16_imagenet,

@@ -1,15 +1,21 @@
-"""Whether a conclusion depends on a choice: every form of OrthoGrad beside the best baseline of each seed."""
+"""Whether a conclusion depends on a choice: every form of OrthoGrad beside the best baseline of each seed.
+
+The stopping target is a choice that takes no run of its own: where else it could lie the trajectories tell.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
 from orthograd import methods
+from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.reporting.data import ExperimentData, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.statistics import per_seed
+from orthograd.reporting.text import method_label
 
 # Column of the runs, what a positive lead means, and its sign.
 LEADS = {
@@ -18,12 +24,28 @@ LEADS = {
 }
 
 
+# Other targets, as far from the one that runs stopped at; fractions.
+TARGETS = (-0.05, 0.05)
+
+
 @dataclass(frozen=True)
 class Lead:
     """How far a form of OrthoGrad is ahead of the best baseline, seed by seed; in percentage points."""
 
     method: str
     values: pd.Series
+    shift: float = 0.0
+    """At another forget accuracy than the target: how far above it, a fraction."""
+
+    @property
+    def label(self) -> str:
+        """What differs from OrthoGrad as it is."""
+        return target_label(self.shift) if self.shift else method_label(self.method)
+
+
+def target_label(shift: float) -> str:
+    """'OrthoGrad, target + 5 points'."""
+    return f"{method_label(ORTHOGRAD)}, target {'+' if shift > 0 else '−'} {100 * abs(shift):g} points"
 
 
 def forms(data: ExperimentData) -> list[str]:
@@ -32,13 +54,31 @@ def forms(data: ExperimentData) -> list[str]:
     return sorted(found, key=lambda run: run != ORTHOGRAD)
 
 
-def comparable(data: ExperimentData, model: str, column: str) -> dict[str, pd.Series]:
+def at_other_target(data: ExperimentData, model: str, run: str, shift: float) -> pd.Series:
+    """Test accuracy, by seed, where the forget accuracy is so much above the target; NaN where the run has none.
+
+    Interpolated between the checks at which the test accuracy was recorded; the first one is the original model's.
+    """
+    rows, ways = rows_of(data.runs, model, run), rows_of(data.trajectories, model, run)
+    found: dict[int, float] = {}
+    for seed, target, diverged in zip(rows["seed"], rows["target"], rows["diverged"], strict=True):
+        way = ways[ways["seed"] == seed].sort_values("step").dropna(subset=["accuracy_test"])
+        # All outputs of a model that diverged count as wrong, which is no forgetting.
+        way = way.iloc[:-1] if diverged else way
+        value = at_forget_accuracy(
+            way["accuracy_forget"].tolist(), way["accuracy_test"].tolist(), target + shift
+        )
+        found[seed] = math.nan if value is None else value
+    return pd.Series(found, dtype="float64").rename_axis("seed").sort_index()
+
+
+def comparable(data: ExperimentData, model: str, column: str, shift: float = 0.0) -> dict[str, pd.Series]:
     """The values, larger is better, of the runs that have one in every seed; by gap, of those at their target."""
     _, sign = LEADS[column]
     known = {}
     for run in data.experiment.methods:
         rows = rows_of(data.runs, model, run)
-        values = sign * per_seed(rows, column)
+        values = at_other_target(data, model, run, shift) if shift else sign * per_seed(rows, column)
         if values.notna().all() and (column != "gap" or rows["target_reached"].all()):
             known[run] = values
     return known
@@ -54,6 +94,18 @@ def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
     return [Lead(run, 100 * (known[run] - best)) for run in forms(data) if run in known]
 
 
+def target_leads(data: ExperimentData, model: str) -> list[Lead]:
+    """The lead of OrthoGrad as it is at each of `TARGETS` at which it and a baseline can be compared."""
+    result = []
+    for shift in TARGETS:
+        known = comparable(data, model, "test_at_target", shift)
+        baselines = [values for run, values in known.items() if run not in forms(data)]
+        if baselines and ORTHOGRAD in known:
+            best = pd.concat(baselines, axis=1).max(axis=1)
+            result.append(Lead(ORTHOGRAD, 100 * (known[ORTHOGRAD] - best), shift))
+    return result
+
+
 def obstacle(data: ExperimentData, model: str, column: str) -> str:
     """Why there are no leads."""
     known = comparable(data, model, column)
@@ -65,8 +117,11 @@ def obstacle(data: ExperimentData, model: str, column: str) -> str:
 
 
 def turned(found: list[Lead]) -> list[str]:
-    """The forms whose mean lead has another sign than that of OrthoGrad as it is; empty without it."""
+    """Labels of the leads whose mean has another sign than the first one's, which is OrthoGrad as it is.
+
+    Empty without it.
+    """
     if not found or found[0].method != ORTHOGRAD:
         return []
     ours = found[0].values.mean() > 0
-    return [lead.method for lead in found[1:] if (lead.values.mean() > 0) != ours]
+    return [lead.label for lead in found[1:] if (lead.values.mean() > 0) != ours]

@@ -22,7 +22,15 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from orthograd.reporting import captions
-from orthograd.reporting.choices import LEADS, forms, leads, obstacle
+from orthograd.reporting.choices import (
+    LEADS,
+    TARGETS,
+    forms,
+    leads,
+    obstacle,
+    target_label,
+    target_leads,
+)
 from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
 from orthograd.reporting.text import METHOD_LABELS, method_label
@@ -173,7 +181,8 @@ def equal_forgetting(data: ExperimentData) -> RenderedFigure:
 def choices(data: ExperimentData) -> RenderedFigure:
     """The lead of every form of OrthoGrad over the best baseline: a panel a quantity, one marker a seed."""
     styles = method_styles(data.report_methods)
-    models, rows = data.experiment.models, forms(data)
+    models = data.experiment.models
+    rows = [*(method_label(form) for form in forms(data)), *map(target_label, TARGETS)]
     with mpl.style.context(STYLE):
         height = 0.85 + (0.6 + 0.26 * len(rows)) * len(models)
         figure, axes = axes_grid(len(models), 2, 2 * len(models), PAGE_WIDTH, height)
@@ -181,8 +190,8 @@ def choices(data: ExperimentData) -> RenderedFigure:
             model, column = models[index // 2], list(LEADS)[index % 2]
             ax.axvline(0, color=_INK, lw=0.8, zorder=1)
             found = leads(data, model, column)
-            for lead in found:
-                style, place = styles[lead.method], rows.index(lead.method)
+            for lead in [*found, *(target_leads(data, model) if column == "test_at_target" else [])]:
+                style, place = styles[lead.method], rows.index(lead.label)
                 ax.plot(
                     lead.values,
                     [place] * len(lead.values),
@@ -201,7 +210,7 @@ def choices(data: ExperimentData) -> RenderedFigure:
                     0.5, 0.5, obstacle(data, model, column), ha="center", transform=ax.transAxes, fontsize=7
                 )
             ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
-            ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if index % 2 == 0 else [])
+            ax.set_yticks(range(len(rows)), rows if index % 2 == 0 else [])
             title, _ = LEADS[column]
             ax.set_title(title + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from orthograd.reporting import proxy, search, sweep
+from orthograd.reporting import proxy, search, shadows, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
@@ -96,6 +96,8 @@ class PageContext:
     trials: search.SearchData | None = None
     """The trials behind the parameters, where the profile names them."""
     sweeps: Sequence[Sweep] = ()
+    shadowed: shadows.ShadowData | None = None
+    """U-LiRA on the shadow models of one of the experiments, where the profile has them."""
     notebooks: Sequence[str] = ()
     """Names of the executed notebooks in `notebooks/` beside the page."""
 
@@ -236,7 +238,7 @@ def render(context: PageContext, out: Path) -> Path:
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
-        sections=[_section(notes, data, out.parent) for notes, data in selections],
+        sections=[_section(notes, data, context.shadowed, out.parent) for notes, data in selections],
         sweeps=[_sweep_section(data, out.parent) for data in sweeps],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
         notebooks=[
@@ -323,7 +325,9 @@ _FIGURE_TITLES = {
 }
 
 
-def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict[str, object]:
+def _section(
+    notes: ExperimentNotes, data: ExperimentData, shadowed: shadows.ShadowData | None, folder: Path
+) -> dict[str, object]:
     tables = [make(data) for make in TABLES]
     captions = figure_captions(data)
     identifier = notes.experiment.id
@@ -335,6 +339,9 @@ def _section(notes: ExperimentNotes, data: ExperimentData, folder: Path) -> dict
             _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
         ],
+        "shadows": None
+        if shadowed is None or shadowed.experiment.id != identifier
+        else table_view("Membership inference with shadow models", shadows.table(shadowed), folder),
         "proxy": None
         if (name := notes.experiment.proxy) is None
         else _figure_view(

@@ -37,6 +37,7 @@ METHOD_LABELS = {
     "orthograd_kl": "OrthoGrad, KL",
     "orthograd_norm": "OrthoGrad, norm-sampled",
     "orthograd_copy": "OrthoGrad, code copy",
+    "orthograd_layers": "OrthoGrad, layers",
 }
 REFERENCE_LABELS = {ORIGINAL: "Original", RETRAINED: "Retrained"}
 

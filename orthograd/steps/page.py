@@ -26,6 +26,7 @@ from orthograd.reporting.page import (
     render,
 )
 from orthograd.reporting.search import SearchData
+from orthograd.reporting.shadows import ShadowData
 from orthograd.steps import results
 
 HARDWARE = ("processor", "cores", "system", "device", "threads")
@@ -50,6 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
     parser.add_argument("--audit", type=Path, required=True, help="JSON: the audit's headline")
+    parser.add_argument("--shadows", type=Path, nargs="?", help="CSV: what U-LiRA found")
     parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
     parser.add_argument(
@@ -87,6 +89,7 @@ def run(arguments: Namespace) -> None:
             states=read_states(arguments.states),
             sweeps=profile.sweeps,
             audit=read_json(arguments.audit),
+            shadowed=_shadows(profile, arguments.shadows),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
         ),
@@ -106,6 +109,13 @@ def data_files(folders: Sequence[Path]) -> list[DataFile]:
 def _place(location: str) -> str:
     """Where a file came from, without the folders of this machine: a page is there to be shown to others."""
     return Path(location).name if Path(location).is_absolute() else location
+
+
+def _shadows(profile: Profile, path: Path | None) -> ShadowData | None:
+    if profile.shadows is None or path is None:
+        return None
+    (experiment,) = (own for own in profile.experiments if own.id == profile.shadows.experiment)
+    return ShadowData(experiment, profile.shadows, pd.read_csv(path))
 
 
 def _trials(profile: Profile, path: Path | None) -> SearchData | None:

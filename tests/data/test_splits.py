@@ -19,7 +19,9 @@ from orthograd.data.splits import (
     read_split,
     retain_subset,
     scenario_split,
+    shadow_splits,
     stratified_order,
+    trained_split,
     write_split,
 )
 
@@ -353,3 +355,43 @@ def test_bad_scenario_names_the_key(scenario: dict, key: str) -> None:
 def test_sizes_are_positive(key: str) -> None:
     with pytest.raises(ValidationError, match=key):
         SplitSizes(**({"train": 1, "validation": 1, "test": 1} | {key: 0}))
+
+
+class TestShadowSplits:
+    @pytest.mark.parametrize("scenario", [TENTH, ClassScenario(kind="class", label=1)])
+    def test_pairs_exchange_the_halves_of_the_forget_set(
+        self, base: pd.DataFrame, scenario: Scenario, tmp_path: Path
+    ) -> None:
+        split = scenario_split(base, scenario, seed=0)
+        shadows = shadow_splits(split, [100, 101, 102, 103])
+        forget = members(split, "forget")
+        for first, second in zip(shadows[::2], shadows[1::2], strict=True):
+            assert members(first, "forget") == members(second, "unseen")
+            assert members(first, "unseen") == members(second, "forget")
+        for shadow in shadows:
+            assert members(shadow, "forget", "unseen") == forget
+            assert len(members(shadow, "forget")) == len(forget) // 2
+            others = ~split["set"].isin(["forget"])
+            assert_frame_equal(shadow[others], split[others])
+            assert members(trained_split(shadow), "train") == members(shadow, "forget", "retain")
+            write_split(trained_split(shadow), tmp_path / "trained.csv")
+            write_split(shadow, tmp_path / "shadow.csv")
+            assert_frame_equal(read_split(tmp_path / "shadow.csv"), shadow)
+        # Another pair has other halves, and a pair depends on its seed alone.
+        assert members(shadows[0], "forget") not in (
+            members(shadows[2], "forget"),
+            members(shadows[3], "forget"),
+        )
+        assert_frame_equal(shadow_splits(split, [102, 103])[0], shadows[2])
+
+    def test_halves_are_drawn_class_by_class(self, base: pd.DataFrame) -> None:
+        split = scenario_split(base, RandomScenario(kind="random", fraction=0.5), seed=0)
+        assert counts(split, "forget") == [30, 15, 9, 6]
+        for shadow in shadow_splits(split, [7, 8]):
+            differences = np.array(counts(shadow, "forget")) - np.array([15, 7.5, 4.5, 3])
+            assert (np.abs(differences) < 1).all()
+
+    def test_what_cannot_be_paired(self, base: pd.DataFrame) -> None:
+        split = scenario_split(base, TENTH, seed=0)
+        with pytest.raises(ValueError, match="3 shadow models, 12 images"):
+            shadow_splits(split, [1, 2, 3])

@@ -150,6 +150,13 @@ CASES: dict[str, Case] = {
         forward=42,
         backward=60,
     ),
+    "orthograd_layers": Case(
+        SGD | TWO | {"alpha": 0.6, "rtol": 0.1, "layers": "weight"},
+        SGD_CHANGES | TWO_CHANGES | {"alpha": 0.7, "rtol": 0.99, "layers": "bias"},
+        steps=6,
+        forward=42,
+        backward=60,
+    ),
     # Checked as orthograd_mean is.
     "orthograd_adam": Case(
         SGD | TWO | {"alpha": 0.6, "rtol": 1e-3},

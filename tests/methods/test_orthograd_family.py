@@ -89,6 +89,26 @@ def test_the_tensor_scope_projects_within_each_tensor() -> None:
     torch.testing.assert_close(found[-3:], -RATE * 0.3 * bias, rtol=1e-9, atol=1e-12)
 
 
+def test_the_layers_variant_trains_and_projects_what_is_chosen_and_nothing_else() -> None:
+    model = _linear()
+    (weight, _), (rows, _) = _parts(model)
+    names = [name for name, _ in model.named_parameters()]
+    found = _first_update("orthograd_layers", alpha=0.3, layers="weight$", **RTOL)
+    expected = 0.3 * rows.mean(dim=0) - 0.7 * _off(weight, rows)
+    torch.testing.assert_close(found[: len(weight)], -RATE * expected, rtol=1e-9, atol=1e-12)
+    assert found[len(weight) :].eq(0).all()
+    # On all of them it is OrthoGrad.
+    whole = _first_update("orthograd_layers", alpha=0.3, layers=".", **RTOL)
+    torch.testing.assert_close(whole, _first_update("orthograd", alpha=0.3, **RTOL), rtol=0, atol=0)
+    updates = _updates("orthograd_layers", model, alpha=0.3, layers="weight$", **RTOL)
+    next(updates)
+    assert [p.requires_grad for p in model.parameters()] == [name.endswith("weight") for name in names]
+    updates.close()
+    assert all(p.requires_grad for p in model.parameters())
+    with pytest.raises(ValueError, match=f"'head' is found in no parameter's name.*{names[0]}"):
+        next(_updates("orthograd_layers", model, alpha=0.3, layers="head", **RTOL))
+
+
 def test_the_mean_variant_projects_off_the_mean_over_samples() -> None:
     forget, rows = (torch.cat(part, dim=-1) for part in _parts(_linear()))
     mean = rows.mean(dim=0)

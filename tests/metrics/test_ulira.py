@@ -7,7 +7,13 @@ import pytest
 from memorisers import CLASSES, logits, problem
 
 from orthograd.metrics.attacks.scores import phi
-from orthograd.metrics.attacks.ulira import Shadows, ULiraResult, log_likelihood_ratios, u_lira
+from orthograd.metrics.attacks.ulira import (
+    Shadows,
+    ULiraResult,
+    log_likelihood_ratios,
+    u_lira,
+    u_lira_in_pairs,
+)
 from orthograd.metrics.controls import planted_fake
 from orthograd.metrics.outputs import Outputs
 
@@ -135,3 +141,46 @@ def test_retrained_models_are_at_chance() -> None:
     assert result.auc.low <= 0.5 <= result.auc.high
     assert min(result.members, result.non_members) > 40
     assert CLASSES > 2  # or the fake would only turn φ around
+
+
+def _pairs(pairs: int, n: int, generator: np.random.Generator) -> np.ndarray:
+    halves = np.stack([generator.permutation(n) < n // 2 for _ in range(pairs)])
+    return np.stack([halves, ~halves], axis=1).reshape(2 * pairs, n)
+
+
+def test_each_model_of_a_pair_is_judged_by_the_other_pairs() -> None:
+    generator = np.random.default_rng(0)
+    unlearned = _pairs(4, 30, generator)
+    values = generator.normal(size=(8, 30)) + unlearned
+    results = u_lira_in_pairs(values, unlearned)
+    assert len(results) == 8
+    for judged in (2, 3):
+        others = [0, 1, 4, 5, 6, 7]
+        shadows = Shadows([f"s{i}" for i in others], values[others], unlearned[others], ~unlearned[others])
+        expected = u_lira(log_likelihood_ratios("judged", values[judged], shadows), unlearned[judged])
+        assert results[judged] == expected
+    assert np.mean([result.auc.value for result in results]) > 0.5
+
+
+def test_models_that_remember_nothing_are_at_chance_however_few_the_pairs() -> None:
+    # With the judged model's pair among the shadows its own side would be one short, and the AUC below chance.
+    generator = np.random.default_rng(0)
+    unlearned = _pairs(3, 2000, generator)
+    aucs = [
+        result.auc.value
+        for _ in range(5)
+        for result in u_lira_in_pairs(generator.normal(size=(6, 2000)), unlearned)
+    ]
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.01)  # 30 AUCs with a deviation of 0.013 each
+
+
+def test_pairs_that_are_none() -> None:
+    generator = np.random.default_rng(0)
+    unlearned = _pairs(3, 10, generator)
+    values = generator.normal(size=(6, 10))
+    with pytest.raises(ValueError, match="4 shadow models: three pairs at least"):
+        u_lira_in_pairs(values[:4], unlearned[:4])
+    with pytest.raises(ValueError, match="5 shadow models"):
+        u_lira_in_pairs(values[:5], unlearned[:5])
+    with pytest.raises(ValueError, match="one model unlearned what the other never saw"):
+        u_lira_in_pairs(values, unlearned[[0, 2, 1, 3, 4, 5]])

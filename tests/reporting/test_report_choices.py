@@ -1,12 +1,14 @@
 """Forms of OrthoGrad beside the best baseline: leads by hand, and what turns the comparison."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from report_study import make_experiment, make_frames
 
 from orthograd.reporting.captions import choices
-from orthograd.reporting.choices import forms, leads, turned
+from orthograd.reporting.choices import at_other_target, forms, leads, target_leads, turned
 from orthograd.reporting.data import ReportData
 
 BASELINES = ("ft", "neggrad", "neggrad_plus")
@@ -41,7 +43,7 @@ def test_leads_over_the_best_baseline_of_each_seed():
     np.testing.assert_allclose(found[0].values, [5, -5, 10], atol=1e-9)
     np.testing.assert_allclose(found[1].values, [-5, -25, 10], atol=1e-9)
     # Means of 3.3 and -6.7.
-    assert turned(found) == ["orthograd_mean"]
+    assert turned(found) == ["OrthoGrad, mean"]
     assert (
         "At equal forgetting the sign of the mean is another one for OrthoGrad, mean." in choices(data).notes
     )
@@ -78,3 +80,45 @@ def test_the_order_of_the_methods_does_not_matter(column):
     data = _study()
     assert forms(data)[0] == "orthograd"
     assert leads(data, "small_resnet", column)[0].method == "orthograd"
+
+
+def _ways(data, method, forget, test):
+    """The study with a trajectory of a method in every seed."""
+    own = data.trajectories["method"] == method
+    rows = [
+        data.trajectories[own & (data.trajectories["seed"] == seed)]
+        .head(1)
+        .assign(step=step, accuracy_forget=f, accuracy_test=t)
+        for seed in data.seeds
+        for step, (f, t) in enumerate(zip(forget, test, strict=True))
+    ]
+    return replace(data, trajectories=pd.concat([data.trajectories[~own], *rows], ignore_index=True))
+
+
+def test_another_target_is_read_off_the_trajectories_at_the_recorded_checks():
+    data = _study()
+    runs = data.runs.assign(target=0.8)
+    data = _ways(
+        replace(data, runs=runs), "orthograd", [1, 0.95, 0.9, 0.8, 0.7], [0.9, np.nan, 0.88, 0.86, 0.8]
+    )
+    # 0.85 lies half way from 0.9 to 0.8; 0.75 half way from 0.8 to 0.7.
+    for shift, expected in ((0.05, 0.87), (-0.05, 0.83)):
+        found = at_other_target(data, "small_resnet", "orthograd", shift)
+        assert found.tolist() == pytest.approx([expected] * 3, abs=1e-12)
+    # Between the original model and the first recorded check there is no model of the method; nor beyond the last one.
+    assert at_other_target(data, "small_resnet", "orthograd", 0.15).isna().all()
+    assert at_other_target(data, "small_resnet", "orthograd", -0.15).isna().all()
+
+
+def test_the_lead_at_another_target_is_over_the_best_baseline_there():
+    data = _study()
+    data = replace(data, runs=data.runs.assign(target=0.8))
+    forget = [1, 0.9, 0.8, 0.7]
+    data = _ways(data, "orthograd", forget, [0.9, 0.88, 0.86, 0.8])
+    data = _ways(data, "ft", forget, [0.9, 0.89, 0.87, 0.78])
+    data = _ways(data, "neggrad", forget[:3], [0.9, 0.9, 0.9])  # ends at the target
+    data = _ways(data, "neggrad_plus", forget[:1], [0.9])
+    below, above = target_leads(data, "small_resnet")
+    assert (below.label, above.label) == ("OrthoGrad, target − 5 points", "OrthoGrad, target + 5 points")
+    np.testing.assert_allclose(below.values, [0.5] * 3, atol=1e-9)  # 0.83 beside 0.825
+    np.testing.assert_allclose(above.values, [-3.0] * 3, atol=1e-9)  # 0.87 beside 0.9

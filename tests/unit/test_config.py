@@ -34,6 +34,13 @@ def test_every_profile_is_valid_and_named_like_its_file(path: Path) -> None:
     assert load(path).profile == path.stem
 
 
+STUDY = {
+    "experiment": "T-IMG-R",
+    "model": "small-resnet",
+    "methods": ["orthograd"],
+    "number": 6,
+    "first_seed": 1000,
+}
 SIZES = {"train": 20, "validation": 10, "test": 5}
 CHOSEN = {"classes": ["n01440764", "n02123045"], "train": 20, "test": 5}
 
@@ -41,6 +48,12 @@ CHOSEN = {"classes": ["n01440764", "n02123045"], "train": 20, "test": 5}
 def test_of_a_dataset_that_does_not_fit_into_memory_a_subset_is_chosen(config: dict[str, Any]) -> None:
     config["datasets"]["imagenet"] = {**SIZES, "subset": CHOSEN}
     assert validate(config).datasets["imagenet"].subset is not None
+
+
+def test_shadow_models_have_seeds_of_their_own(config: dict[str, Any]) -> None:
+    study = validate({**config, "shadows": STUDY}).shadows
+    assert study is not None
+    assert study.seeds == [1000, 1001, 1002, 1003, 1004, 1005]
 
 
 def test_a_variant_takes_what_its_method_knows_and_changes_the_rest(config: dict[str, Any]) -> None:
@@ -209,6 +222,23 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
         ),
         (_set("trials", value=1), r"trials: .*valid string.*Mend: table of all trials"),
         (_set("experiments", 0, "id", value="search"), r"experiments\.search: a section of the report"),
+        (_set("shadows", value={**STUDY, "experiment": "T-IMG"}), r"shadows\.experiment: unknown experiment"),
+        (_set("shadows", value={**STUDY, "experiment": "T-PROXY"}), r"experiment without a proxy 'T-PROXY'"),
+        (_set("shadows", value={**STUDY, "model": "resnet18"}), r"shadows\.model: unknown model 'resnet18'"),
+        (_set("shadows", value={**STUDY, "methods": ["duck"]}), r"shadows\.methods: unknown method 'duck'"),
+        (_set("shadows", value={**STUDY, "number": 7}), r"number: .*multiple of 2.*an even number >= 6"),
+        (_set("shadows", value={**STUDY, "number": 4}), r"number: .*equal to 6.*an even number >= 6"),
+        (
+            _set("shadows", value={**STUDY, "first_seed": 98}),
+            r"shadows\.first_seed: the seeds \[100, 101\] of shadow models are taken\. Mend: take one above 101",
+        ),
+        (
+            lambda config: config.update(
+                shadows=STUDY,
+                scenarios=config["scenarios"] | {"random": {"kind": "random", "fraction": 0.02}},
+            ),
+            r"shadows\.methods: orthograd takes batches of 64 forget images, .* forgets 50",
+        ),
         (lambda config: config.pop("threads"), r"threads: Field required\. Mend: torch's CPU threads"),
     ],
 )

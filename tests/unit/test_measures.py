@@ -1,10 +1,30 @@
 """The metrics of a run as a whole: on models whose truth is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from orthograd.measures import CLOSENESS, MEMBERSHIP, SUCCESS, attacks, closeness, controls
-from orthograd.scores import Scores, accuracy, finite, read_scores, write_scores
+from orthograd.measures import (
+    CLOSENESS,
+    MEMBERSHIP,
+    SUCCESS,
+    attacks,
+    closeness,
+    controls,
+    fake_shadows,
+    shadow_attack,
+)
+from orthograd.scores import (
+    Scores,
+    ShadowScores,
+    accuracy,
+    finite,
+    read_scores,
+    read_shadow_scores,
+    write_scores,
+    write_shadow_scores,
+)
 
 CLASSES = 4
 SIZES = {"forget": 200, "retain": 600, "validation": 400, "test": 800}
@@ -104,3 +124,42 @@ def test_scores_are_read_as_they_were_written_and_give_the_same_bytes(tmp_path) 
     for name, (logits, labels) in scores.items():
         np.testing.assert_array_equal(found[name][0], logits)
         np.testing.assert_array_equal(found[name][1], labels)
+
+
+def _shadow_scores(margin: float, pairs: int = 4, n: int = 60) -> ShadowScores:
+    """Models that are surer by a margin of what they unlearned than of what they never saw."""
+    rng = np.random.default_rng(0)
+    halves = np.stack([rng.permutation(n) < n // 2 for _ in range(pairs)])
+    unlearned = np.stack([halves, ~halves], axis=1).reshape(2 * pairs, n)
+    labels = np.arange(n) % CLASSES
+    logits = np.stack([_logits(rng, labels, 0.0) for _ in unlearned])
+    logits[:, np.arange(n), labels] += margin * unlearned
+    return ShadowScores(logits, labels, unlearned)
+
+
+def test_shadow_models_that_remember_are_told_from_those_that_do_not(tmp_path: Path) -> None:
+    aucs = {margin: [row["auc"] for row in shadow_attack(_shadow_scores(margin))] for margin in (0.0, 6.0)}
+    assert np.mean(aucs[6.0]) > 0.9
+    assert np.mean(aucs[0.0]) == pytest.approx(0.5, abs=0.08)  # eight AUCs with a deviation of 0.075 each
+    (row, *_) = shadow_attack(_shadow_scores(6.0))
+    # A rate of 1% needs a thousand images that were never seen.
+    assert (row["members"], row["non_members"], row["tpr"]) == (30, 30, None)
+    assert shadow_attack(_shadow_scores(6.0, pairs=12, n=2000))[0]["tpr"] > 0.5
+    write_shadow_scores(tmp_path / "scores.npz", _shadow_scores(6.0))
+    read = read_shadow_scores(tmp_path / "scores.npz")
+    assert [row["auc"] for row in shadow_attack(read)] == aucs[6.0]
+
+
+def test_the_fake_shadows_change_what_they_should_have_unlearned_and_nothing_else() -> None:
+    original = _shadow_scores(6.0)
+    fake = fake_shadows(original)
+    changed = fake.logits.argmax(axis=2) != original.logits.argmax(axis=2)
+    np.testing.assert_array_equal(changed, original.unlearned)
+    np.testing.assert_array_equal(np.sort(fake.logits), np.sort(original.logits))
+    assert np.mean([row["auc"] for row in shadow_attack(fake)]) > 0.9
+
+
+def test_shadow_models_of_which_one_diverged_have_no_result() -> None:
+    scores = _shadow_scores(6.0)
+    scores.logits[3, 2, 1] = np.nan
+    assert {(row["members"], row["auc"], row["tpr"]) for row in shadow_attack(scores)} == {(30, None, None)}

@@ -29,22 +29,27 @@ def test_imagenet_models_have_the_published_size(name: str, parameters: int) -> 
         assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
 
 
-@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 28, 10), (3, 32, 7)])
-def test_small_vit_has_the_size_that_its_layers_add_up_to(channels: int, size: int, classes: int) -> None:
-    model = models.build("small-vit", channels, size, classes).eval()
-    patches = (channels * (size // 4) ** 2 + 1) * 64
-    positions = 64 + (4**2 + 1) * 64  # class token and table
-    attention = 3 * (64 * 64 + 64) + 64 * 64 + 64
-    block = 2 * 2 * 64 + attention + (64 * 128 + 128) + (128 * 64 + 64)
-    assert (
-        sum(p.numel() for p in model.parameters()) == patches + positions + 4 * block + 2 * 64 + 65 * classes
-    )
+@pytest.mark.parametrize(
+    ("name", "grid", "width", "layers", "hidden"),
+    [("small-vit", 4, 64, 4, 128), ("vit-tiny", 8, 192, 12, 768)],
+)
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 32, 10), (3, 40, 7)])
+def test_a_vit_has_the_size_that_its_layers_add_up_to(
+    name: str, grid: int, width: int, layers: int, hidden: int, channels: int, size: int, classes: int
+) -> None:
+    model = models.build(name, channels, size, classes).eval()
+    patches = (channels * (size // grid) ** 2 + 1) * width
+    positions = width + (grid**2 + 1) * width  # class token and table
+    attention = 4 * (width * width + width)
+    block = 2 * 2 * width + attention + (width + 1) * hidden + (hidden + 1) * width
+    total = patches + positions + layers * block + 2 * width + (width + 1) * classes
+    assert sum(p.numel() for p in model.parameters()) == total
     assert model(torch.zeros(2, channels, size, size)).shape == (2, classes)
 
 
 @pytest.mark.parametrize(
     ("name", "channels", "size"),
-    [("small-vit", 1, 28), ("small-vit", 3, 32), ("small-resnet", 3, 32)],
+    [("small-vit", 1, 28), ("small-vit", 3, 32), ("vit-tiny", 3, 32), ("small-resnet", 3, 32)],
 )
 def test_a_sample_does_not_see_the_others(name: str, channels: int, size: int) -> None:
     model = spread(models.build(name, channels, size, 10))  # the head of a fresh ViT is zero

@@ -17,7 +17,9 @@ import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
 from scipy.special import log_softmax
+from scipy.stats import norm
 
+from orthograd.reads import digest
 from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
 
 SMOKE = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text(encoding="utf-8"))
@@ -280,6 +282,52 @@ def test_the_measures_follow_from_the_scores_alone(smoke: Path) -> None:
     assert len(controls) == len(SEEDS) * len(METHODS) * controls["attack"].nunique()
 
 
+def test_shadow_models_saw_what_their_splits_say_and_nothing_else(smoke: Path) -> None:
+    study = SMOKE["shadows"]
+    whole = pd.read_csv(smoke / f"results/smoke/fashion-mnist/random/splits/seed{SEEDS[0]}.csv")
+    for place in range(study["number"]):
+        seed = study["first_seed"] + place
+        split = pd.read_csv(smoke / f"results/smoke/fashion-mnist/random/shadows/splits/seed{seed}.csv")
+        hashes = {
+            name: set(split.loc[split["set"] == name, "sha256"]) for name in ("forget", "retain", "unseen")
+        }
+        assert hashes["forget"] | hashes["unseen"] == set(whole.loc[whole["set"] == "forget", "sha256"])
+        assert len(hashes["forget"]) == len(hashes["unseen"])
+        for kind, seen in (
+            ("original", hashes["forget"] | hashes["retain"]),
+            ("retrained", hashes["retain"]),
+        ):
+            record = smoke / RUNS / f"random/shadows/{kind}/seed{seed}/training.json"
+            (read,) = json.loads(record.read_text(encoding="utf-8"))["reads"]
+            assert (read["images"], read["sha256"]) == (len(seen), digest(seen))
+
+
+def test_the_table_of_u_lira_follows_from_the_outputs_of_the_shadow_models(smoke: Path) -> None:
+    table = pd.read_csv(smoke / "reports/smoke/tables/T-IMG-R.ulira.csv").set_index("method")
+    assert list(table.index) == ["original", "planted_fake", "retrained", *SMOKE["shadows"]["methods"]]
+    with np.load(smoke / RUNS / "random/shadows/original/scores.npz") as scores:
+        logits, labels, unlearned = (scores[name] for name in ("logits", "labels", "unlearned"))
+    log_p = log_softmax(logits.astype(float), axis=2)
+    own = np.take_along_axis(log_p, np.broadcast_to(labels[:, None], (*unlearned.shape, 1)), axis=2)[..., 0]
+    phi = own - np.log(-np.expm1(own))
+    aucs = []
+    for judged in range(len(phi)):
+        others = np.arange(len(phi)) // 2 != judged // 2
+        ratios = np.empty(len(labels))
+        for sample in range(len(labels)):
+            sides = [
+                norm.logpdf(phi[judged, sample], values.mean(), values.std(ddof=1))
+                for side in (True, False)
+                for values in [phi[others, sample][unlearned[others, sample] == side]]
+            ]
+            ratios[sample] = sides[0] - sides[1]
+        pairs = ratios[unlearned[judged]][:, None] - ratios[~unlearned[judged]][None]
+        aucs.append(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    assert table.loc["original", "auc_mean"] == pytest.approx(np.mean(aucs), abs=2e-3)
+    page = (smoke / "reports/smoke/index.html").read_text(encoding="utf-8")
+    assert "Membership inference with shadow models" in page
+
+
 def test_a_run_at_published_defaults_goes_to_its_own_end_and_is_not_ranked(smoke: Path) -> None:
     # Ten passes over 100 retain samples in batches of 64.
     for seed in SEEDS:
@@ -407,9 +455,12 @@ def test_the_workflow_is_linted_and_formatted() -> None:
 # Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
-# 13 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep.
+# 18 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep, and the
+# scores of shadow models: before unlearning, retrained, and of each method.
 JOBS = (
-    13
+    18
+    + 2
+    + len(SMOKE["shadows"]["methods"])
     + 4 * 2
     + 2 * len(SMOKE["experiments"])
     + len(SMOKE["experiments"] + SMOKE["sweeps"])
@@ -417,7 +468,7 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 22), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 28), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr

@@ -51,6 +51,15 @@ RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
 TUNING = PROFILE.tuning
 TUNING_SEEDS = TUNING.seeds if TUNING else []
 SEARCHED = TUNING.methods if TUNING else []
+# The experiment whose scenario the shadow models have.
+STUDY = PROFILE.shadows
+SHADOWED = EXPERIMENTS[STUDY.experiment] if STUDY else None
+SHADOW_SEEDS = STUDY.seeds if STUDY else []
+SHADOW_TRAINED = f"{SCENARIO}/shadows/trained/seed{{seed}}.csv"
+SHADOW_SPLIT = f"{SCENARIO}/shadows/splits/seed{{seed}}.csv"
+SHADOWS = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/shadows"
+SHADOW_UNLEARNED = f"{SHADOWS}/{{source}}{{retain_size}}/{{method}}"
+ULIRA = f"{REPORT}/ulira.csv"
 TRIALS = f"{RESULTS}/tuning/{{dataset}}/{{model}}/{{scenario}}/retain{{retain_size}}/{{method}}"
 # Jobs ask a cluster for a GPU only where the config asks for one: `auto` takes what it finds.
 GPU = 0 if PROFILE.device in ("auto", "cpu") else 1
@@ -74,6 +83,35 @@ def each_seed(path):
 def each_tuning_seed(path):
     """The path for every seed of the search; the other wildcards stay."""
     return expand(path, seed=TUNING_SEEDS, allow_missing=True)
+
+
+def each_shadow(path):
+    """The path for every shadow model; the other wildcards stay."""
+    return expand(path, seed=SHADOW_SEEDS, allow_missing=True)
+
+
+def shadow_kinds():
+    """The kinds of shadow models, by name: the folder of each under `SHADOWS`."""
+    subset = f"{SHADOWED.source}{SHADOWED.retain_size}"
+    return {kind: kind for kind in ("original", "retrained")} | {
+        method: f"{subset}/{method}" for method in STUDY.methods
+    }
+
+
+def shadow_scores():
+    """What the shadow models of each kind say."""
+    folder = SHADOWS.format(
+        dataset=SHADOWED.dataset, model=STUDY.model, scenario=SHADOWED.scenario
+    )
+    return [f"{folder}/{place}/scores.npz" for place in shadow_kinds().values()]
+
+
+def shadow_scores_spec(wildcards):
+    return as_json(
+        model=wildcards.model,
+        evaluation_batch=PROFILE.evaluation_batch,
+        **runtime_spec(),
+    )
 
 
 def each_reference(path):

@@ -167,6 +167,45 @@ if PROXIED and not PROFILE.from_scores:
             "> {log} 2>&1"
 
 
+if STUDY:
+
+    rule ulira:
+        input:
+            scores=shadow_scores(),
+        output:
+            results=ULIRA,
+            csv=report(
+                f"{REPORT}/tables/{SHADOWED.id}.ulira.csv",
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=SHADOWED.id,
+            ),
+            other=expand(
+                f"{REPORT}/tables/{SHADOWED.id}.ulira.{{format}}", format=["md", "tex"]
+            ),
+        log:
+            f"{RESULTS}/logs/ulira.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/ulira.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.ulira"),
+            experiment=SHADOWED.model_dump_json(),
+            study=STUDY.model_dump_json(),
+            names=list(shadow_kinds()),
+            out=lambda wildcards, output: Path(output[0]).parent,
+        shell:
+            "python -m orthograd ulira --experiment {params.experiment:q} --study {params.study:q} "
+            "--name {params.names} --scores {input.scores} --results {output.results} --out {params.out} "
+            "> {log} 2>&1"
+
+
 if SWEEPS:
 
     rule sweep:
@@ -441,6 +480,7 @@ rule all_tables:
     input:
         tables=each_experiment(rules.tables.output.csv),
         sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
+        shadows=[ULIRA] if STUDY else [],
 
 
 rule page:
@@ -455,6 +495,7 @@ rule page:
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
+        shadows=[ULIRA] if STUDY else [],
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
         notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
         trials=TRIALS_SHOWN,
@@ -496,6 +537,6 @@ rule page:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
-        "--trials {input.trials} --config {output.config} "
+        "--shadows {input.shadows} --trials {input.trials} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"

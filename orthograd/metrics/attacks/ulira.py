@@ -126,6 +126,42 @@ def u_lira(ratios: NDArray[Any], unlearned: NDArray[np.bool_], level: float = LE
     )
 
 
+def u_lira_in_pairs(
+    phi: NDArray[Any], unlearned: NDArray[np.bool_], level: float = LEVEL
+) -> list[ULiraResult]:
+    """Each shadow model in turn is judged by those of all other pairs.
+
+    The models 2p and 2p + 1 are a pair: what one unlearned the other never saw. Both are left out together, so that the
+    two Gaussians of a sample rest on equally many models. Without its own pair's other half a judged model's own side
+    would always be one model short, and a model that remembers nothing would score below chance.
+
+    Args:
+        phi: (models, n), an even number of models, six at least.
+        unlearned: (models, n), bool: the model was trained on the sample and unlearned it; else it never saw it.
+        level: of the intervals over the samples.
+
+    Returns:
+        One result a model.
+
+    Raises:
+        ValueError: the models are no pairs, or fewer than three of them; and as the functions above.
+    """
+    same_shape("phi", phi, "unlearned", unlearned)
+    if len(phi) < 6 or len(phi) % 2 or (unlearned[::2] == unlearned[1::2]).any():
+        raise ValueError(
+            f"{len(phi)} shadow models: three pairs at least are needed, in each of which one model unlearned what the "
+            "other never saw"
+        )
+    results = []
+    for judged in range(len(phi)):
+        others = np.arange(len(phi)) // 2 != judged // 2
+        names = [str(place) for place in np.flatnonzero(others)]
+        shadows = Shadows(names, phi[others], unlearned[others], ~unlearned[others])
+        ratios = log_likelihood_ratios(str(judged), phi[judged], shadows)
+        results.append(u_lira(ratios, unlearned[judged], level))
+    return results
+
+
 def _log_density(values: Array, phi: NDArray[Any], mask: NDArray[np.bool_]) -> Array:
     """Of each sample's value under the Gaussian of the shadows that the mask names for it."""
     count = mask.sum(axis=0)

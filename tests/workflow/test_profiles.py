@@ -1,0 +1,29 @@
+"""Profiles that are too large to run here: their DAG is built, and what they lack is said."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, copy_repository, snakemake
+
+PROFILES = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "config").glob("*.yaml")
+    if "profile" in yaml.safe_load(path.read_text(encoding="utf-8"))
+)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_every_profile_has_a_dag(tmp_path: Path, profile: Path) -> None:
+    run = snakemake(copy_repository(tmp_path / "new"), "-n", "--quiet", "--configfile", str(profile))
+    assert run.returncode == 0, run.stderr
+
+
+def test_without_imagenet_the_paper_profile_says_how_to_bring_it(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "new")
+    goal = ("--cores", "1", "--configfile", "config/paper.yaml", "--", "results/data/imagenet/raw")
+    for mirror, reason in ((None, "no mirror is set"), (folder / "config", "imagenet is not in")):
+        run = snakemake(folder, *goal, mirror=mirror)
+        assert run.returncode != 0
+        assert reason in run.stdout + run.stderr
+        assert "sort them into train/<wnid>/<image>.JPEG" in run.stdout + run.stderr
