@@ -41,6 +41,13 @@ RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
 UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
 
+# What the speech experiment collected, where the profile has one.
+SPEECH_EXPERIMENTS = (
+    [COLLECTED.format(experiment=PROFILE.speech.id)]
+    if PROFILE.speech and not PROFILE.from_scores
+    else []
+)
+
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
 SWEEPS = {sweep.id: sweep for sweep in PROFILE.sweeps}
