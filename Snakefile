@@ -43,6 +43,7 @@ rule all:
     input:
         page=f"{REPORT}/index.html",
         audit=f"{REPORT}/{AUDIT_PAGE}",
+        speech=SPEECH_EXPERIMENTS,
 
 
 # Where the scores of the models are given, no data, no model and no GPU is needed.
@@ -56,6 +57,10 @@ if not PROFILE.from_scores:
     if PROFILE.shadows:
 
         include: "workflow/rules/shadows.smk"
+
+    if PROFILE.speech:
+
+        include: "workflow/rules/speech.smk"
 
 
 include: "workflow/rules/report.smk"

@@ -20,6 +20,7 @@ from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenari
 from orthograd.reporting.experiment import Experiment, Sweep
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Relearning, ShadowStudy, Stopping, Strict, Training
+from orthograd.speech.specs import Speech
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -97,6 +98,7 @@ class Profile(Strict):
     shadows: ShadowStudy | None = Field(None, description="shadow models, for the attack U-LiRA")
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
     sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
+    speech: Speech | None = Field(None, description="the speech experiment: a Whisper that forgets a speaker")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -109,6 +111,7 @@ class Profile(Strict):
             *self._tuning(),
             *self._trials(),
             *self._shadows(),
+            *self._speech(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -344,6 +347,46 @@ class Profile(Strict):
             and isinstance(size := self.parameters(found.scenario, method).get(field), int)
             and size > half
         ]
+
+    def _speech(self) -> list[str]:
+        if self.speech is None:
+            return []
+        known = registry().speech_model_names
+        problems = []
+        if self.speech.whisper not in known:
+            problems.append(_unknown("speech.whisper", "speech model", self.speech.whisper, list(known)))
+        if self.speech.id in RESERVED_EXPERIMENTS | {section.id for section in self.sections}:
+            problems.append(
+                f"speech.id: another section of the report is called {self.speech.id!r}. Mend: choose another id"
+            )
+        sizes = self.speech.sizes
+        available = {
+            "forget": sizes.forget_train,
+            "retain": sizes.retain * len(self.speech.speakers.retain),
+        }
+        for setting, section in self.speech.methods.items():
+            for name, params in section.items():
+                place = f"speech.methods.{setting}.{name}"
+                if name not in methods.names():
+                    problems.append(_unknown(place, "method", name, methods.names()))
+                    continue
+                method = methods.load(name)
+                if "speaker" not in method.scenarios:
+                    reason = method.no_speech or "it says nothing of speech"
+                    problems.append(f"{place}: the method is not for speech: {reason}. Mend: leave it out")
+                    continue
+                try:
+                    method.params.model_validate(params)
+                except ValidationError as error:
+                    problems += _problems(error, method.params, ("speech", "methods", setting, name))
+                    continue
+                problems += [
+                    f"{place}.{field}: a batch of {params[field]} cannot be drawn from {available[data]} {data} "
+                    f"utterances. Mend: lower it to at most {available[data]}"
+                    for field, data in self._batch_fields(name)
+                    if params.get(field, 0) > available[data]
+                ]
+        return problems
 
     def _sizes(self) -> list[str]:
         problems = []

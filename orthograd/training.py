@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from orthograd import objective
 from orthograd.data.samples import Samples
-from orthograd.methods.base import loss as mean_loss
 from orthograd.specs import Training
 
 
@@ -57,7 +57,7 @@ def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.G
         for _ in range(steps):
             images, labels = next(batches)
             optimizer.zero_grad()
-            loss = mean_loss(model(images), labels)
+            loss = objective.loss(model(images), labels)
             loss.backward()
             optimizer.step()
             schedule.step()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             reference = torch.cat([incompetent(images_f), original(images_r)])
         optimizer.zero_grad()
         logits = model(torch.cat([images_f, images_r]))
-        loss = base.divergence(logits, reference, torch.cat([labels_f, labels_r]), params.temperature)
+        loss = objective.divergence(logits, reference, torch.cat([labels_f, labels_r]), params.temperature)
         loss.backward()
         optimizer.step()
         yield base.Step(2 * len(logits), len(logits), {"divergence": loss.item()})

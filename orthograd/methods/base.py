@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orthograd import objective
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.randomness import generator
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 DataName = Literal["forget", "retain", "heldout"]
 # speaker: what to forget is a speaker's utterances, sequences of tokens.
 ScenarioKind = Literal["random", "class", "speaker"]
-
-IGNORED = -100  # label of what is no token of a sequence; torch's cross-entropy leaves it out
 
 IMAGES: frozenset[ScenarioKind] = frozenset({"random", "class"})
 ALL: frozenset[ScenarioKind] = frozenset({"random", "class", "speaker"})
@@ -212,58 +211,6 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The cross-entropy of each sample (n,), in nats; of a sequence, the mean over its own tokens.
-
-    Args:
-        logits: (n, classes), or (n, length, vocabulary) of sequences.
-        labels: int64 (n,), or (n, length) with `IGNORED` where a sequence has no token.
-    """
-    from torch.nn import functional as F
-
-    if labels.dim() == 1:
-        return F.cross_entropy(logits, labels, reduction="none")
-    tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return token_mean(tokens, labels)
-
-
-def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean of `losses`: L_f of forget and L_r of retain samples. Every sequence has the same weight."""
-    from torch.nn import functional as F
-
-    # Torch's own mean adds up in another order than the mean of the losses.
-    return F.cross_entropy(logits, labels) if labels.dim() == 1 else losses(logits, labels).mean()
-
-
-def token_mean(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean (n,) of values (n, length) over the tokens of each sequence, those without `IGNORED` as label."""
-    own = labels != IGNORED
-    return values.where(own, 0).sum(dim=1) / own.sum(dim=1)
-
-
-def divergence(
-    logits: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0
-) -> torch.Tensor:
-    """T² KL(softmax(reference / T) ‖ softmax(logits / T)) in nats, the mean over the samples, as `loss` takes it.
-
-    T² makes the gradient's size independent of the temperature (Hinton et al. 2015).
-
-    Args:
-        logits: (n, classes) or (n, length, vocabulary), which the gradient reaches.
-        reference: of the same shape.
-        labels: (n,) or (n, length): they only say which tokens count.
-        temperature: T > 0.
-    """
-    from torch.nn import functional as F
-
-    found = F.log_softmax(logits / temperature, dim=-1)
-    wanted = F.log_softmax(reference / temperature, dim=-1)
-    if labels.dim() == 1:
-        return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
-    tokens = F.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
-    return temperature**2 * token_mean(tokens, labels).mean()
-
-
 def class_count(model: nn.Module, samples: Samples) -> int:
     """The number of classes that a model tells apart; sends one sample forward."""
     import torch
@@ -299,7 +246,7 @@ def mean_gradient(model: nn.Module, samples: Samples) -> list[torch.Tensor]:
     for images, labels in zip(
         samples.images.split(CHUNK_SAMPLES), samples.labels.split(CHUNK_SAMPLES), strict=True
     ):
-        share = losses(model(images), labels).sum() / len(samples)
+        share = objective.losses(model(images), labels).sum() / len(samples)
         for part, gradient in zip(total, gradients(share, parameters), strict=True):
             part += gradient
     return total

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
         base.limit(params.passes, data.steps("retain", params.batch_size)),
     ):
         optimizer.zero_grad()
-        loss = base.loss(model(images), labels)
+        loss = objective.loss(model(images), labels)
         loss.backward()
         optimizer.step()
         yield base.Step(len(labels), len(labels), {"loss_retain": loss.item()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     for step, ((images_f, labels_f), (images_r, labels_r)) in islice(
         enumerate(zip(forget, retain, strict=True)), base.limit(params.passes, in_pass)
     ):
-        loss_r = base.loss(model(images_r), labels_r)
+        loss_r = objective.loss(model(images_r), labels_r)
         retain_gradients = base.gradients(loss_r, parameters)
-        loss_f = base.loss(model(images_f), labels_f)
+        loss_f = objective.loss(model(images_f), labels_f)
         forget_gradients = base.gradients(-loss_f, parameters)
         past.append(forget_gradients[-1])
         pairs = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     batches = islice(data.batches("retain", params.batch_size), params.passes * steps)
     for step, (images, labels) in enumerate(batches):
         optimizer.zero_grad()
-        loss = base.loss(model(images), labels)
+        loss = objective.loss(model(images), labels)
         norm = torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
         weight = params.alpha * (1 - (step // steps) / params.passes)
         (loss + weight * norm).backward()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.data.samples import Samples
 from orthograd.methods import base
 from orthograd.sample_gradients import sample_gradients
@@ -38,7 +39,7 @@ def clipped_mean(model: nn.Module, samples: Samples, clip: float) -> tuple[list[
 
     total = [torch.zeros_like(parameter) for parameter in base.trainable(model)]
     shortened = 0
-    for rows in sample_gradients(model, samples, base.loss):
+    for rows in sample_gradients(model, samples, objective.loss):
         norms = torch.stack([part.flatten(1).norm(dim=1) for part in rows]).norm(dim=0)
         scales = clip / norms.clamp(min=clip)
         shortened += int((norms > clip).sum())

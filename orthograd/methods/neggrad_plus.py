@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     ):
         optimizer.zero_grad()
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])
-        loss_f = base.loss(logits_f, labels_f)
-        loss_r = base.loss(logits_r, labels_r)
+        loss_f = objective.loss(logits_f, labels_f)
+        loss_r = objective.loss(logits_r, labels_r)
         (params.alpha * loss_r - (1 - params.alpha) * loss_f).backward()
         optimizer.step()
         samples = len(labels_f) + len(labels_r)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -98,12 +99,12 @@ def updates(
         images, labels, *targets = batch
         logits = model(images)
         if not targets:
-            return base.losses(logits, labels)
+            return objective.losses(logits, labels)
         # Its gradient in the logits is that of KL(targets ‖ softmax(logits)). Autograd's own is a difference of nearly
         # equal numbers where the two are close, and its rounding is not proportional to a sample's weight, which the
         # engine would take for losses that mix samples.
         found = ((logits.softmax(dim=-1) - targets[0]).detach() * logits).sum(dim=-1)
-        return found if labels.dim() == 1 else base.token_mean(found, labels)
+        return found if labels.dim() == 1 else objective.token_mean(found, labels)
 
     optimizer = params.optimizer(engine.model)
     forget = data.batches("forget", params.forget_batch)

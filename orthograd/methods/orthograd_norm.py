@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from orthograd import objective
 from orthograd.data.samples import Samples
 from orthograd.methods import base
 from orthograd.methods.orthograd import Params, RetainBatch, updates
@@ -42,7 +43,7 @@ def logit_gradient_norms(model: nn.Module, samples: Samples) -> torch.Tensor:
 
 def _of_sequences(norms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Norms (n,) of the gradients of the mean over each sequence's tokens, from the norms (n, length) of the tokens."""
-    own = labels != base.IGNORED
+    own = labels != objective.IGNORED
     found: torch.Tensor = norms.where(own, 0).norm(dim=1)
     return found / own.sum(dim=1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.data.samples import Samples
 from orthograd.methods import base
 
@@ -96,8 +97,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             memory = [-gradient for gradient in base.mean_gradient(model, forget_set)]
             samples += len(forget_set)
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])
-        loss_f = base.loss(logits_f, labels_f)
-        loss_r = base.loss(logits_r, labels_r)
+        loss_f = objective.loss(logits_f, labels_f)
+        loss_r = objective.loss(logits_r, labels_r)
         gradients = base.gradients(loss_r - params.forget_weight * loss_f, parameters)
         added = coefficient(gradients, memory, params.margin)
         for parameter, gradient, past in zip(parameters, gradients, memory, strict=True):

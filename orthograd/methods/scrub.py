@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             with torch.no_grad():
                 reference = original(images)
             optimizer.zero_grad()
-            divergence = base.divergence(model(images), reference, labels, params.temperature)
+            divergence = objective.divergence(model(images), reference, labels, params.temperature)
             (-divergence).backward()
             optimizer.step()
             yield base.Step(
@@ -62,8 +63,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
                 reference = original(images)
             optimizer.zero_grad()
             logits = model(images)
-            loss = base.loss(logits, labels)
-            divergence = base.divergence(logits, reference, labels, params.temperature)
+            loss = objective.loss(logits, labels)
+            divergence = objective.divergence(logits, reference, labels, params.temperature)
             (params.gamma * loss + params.alpha * divergence).backward()
             optimizer.step()
             yield base.Step(

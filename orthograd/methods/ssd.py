@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from orthograd import objective
 from orthograd.methods import base
 from orthograd.sample_gradients import squared_gradients
 
@@ -45,7 +46,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 
     parameters = base.trainable(model)
     sets = data["forget"], data["retain"]
-    forget, retain = (squared_gradients(model, samples, base.loss) for samples in sets)
+    forget, retain = (squared_gradients(model, samples, objective.loss) for samples in sets)
     counts = [len(samples) for samples in sets]
     chosen = 0
     with torch.no_grad():

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from orthograd.methods.base import losses
+from orthograd.objective import losses
 from orthograd.speech.model import Utterances
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding

@@ -1,7 +1,7 @@
 """Whisper's decoder as a model of utterances: it maps rows of a table to logits.
 
 The methods hand batches of inputs to a model and its outputs, with labels, to a loss. Here the inputs are row numbers,
-int64 (n,), the outputs logits (n, length, vocabulary), and the labels (n, length), see `orthograd.methods.base.losses`.
+int64 (n,), the outputs logits (n, length, vocabulary), and the labels (n, length), see `orthograd.objective`.
 What the frozen encoder made of an utterance is looked up by its row.
 """
 

@@ -41,6 +41,13 @@ RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
 UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
 
+# What the speech experiment collected, where the profile has one.
+SPEECH_EXPERIMENTS = (
+    [COLLECTED.format(experiment=PROFILE.speech.id)]
+    if PROFILE.speech and not PROFILE.from_scores
+    else []
+)
+
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
 SWEEPS = {sweep.id: sweep for sweep in PROFILE.sweeps}
@@ -52,9 +59,9 @@ TUNING = PROFILE.tuning
 TUNING_SEEDS = TUNING.seeds if TUNING else []
 SEARCHED = TUNING.methods if TUNING else []
 # The experiment whose scenario the shadow models have.
-STUDY = PROFILE.shadows
-SHADOWED = EXPERIMENTS[STUDY.experiment] if STUDY else None
-SHADOW_SEEDS = STUDY.seeds if STUDY else []
+SHADOW_STUDY = PROFILE.shadows
+SHADOWED = EXPERIMENTS[SHADOW_STUDY.experiment] if SHADOW_STUDY else None
+SHADOW_SEEDS = SHADOW_STUDY.seeds if SHADOW_STUDY else []
 SHADOW_TRAINED = f"{SCENARIO}/shadows/trained/seed{{seed}}.csv"
 SHADOW_SPLIT = f"{SCENARIO}/shadows/splits/seed{{seed}}.csv"
 SHADOWS = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/shadows"
@@ -94,14 +101,14 @@ def shadow_kinds():
     """The kinds of shadow models, by name: the folder of each under `SHADOWS`."""
     subset = f"{SHADOWED.source}{SHADOWED.retain_size}"
     return {kind: kind for kind in ("original", "retrained")} | {
-        method: f"{subset}/{method}" for method in STUDY.methods
+        method: f"{subset}/{method}" for method in SHADOW_STUDY.methods
     }
 
 
 def shadow_scores():
     """What the shadow models of each kind say."""
     folder = SHADOWS.format(
-        dataset=SHADOWED.dataset, model=STUDY.model, scenario=SHADOWED.scenario
+        dataset=SHADOWED.dataset, model=SHADOW_STUDY.model, scenario=SHADOWED.scenario
     )
     return [f"{folder}/{place}/scores.npz" for place in shadow_kinds().values()]
 

@@ -167,7 +167,7 @@ if PROXIED and not PROFILE.from_scores:
             "> {log} 2>&1"
 
 
-if STUDY:
+if SHADOW_STUDY:
 
     rule ulira:
         input:
@@ -197,7 +197,7 @@ if STUDY:
         params:
             code=code_version("orthograd.steps.ulira"),
             experiment=SHADOWED.model_dump_json(),
-            study=STUDY.model_dump_json(),
+            study=SHADOW_STUDY.model_dump_json(),
             names=list(shadow_kinds()),
             out=lambda wildcards, output: Path(output[0]).parent,
         shell:
@@ -480,7 +480,7 @@ rule all_tables:
     input:
         tables=each_experiment(rules.tables.output.csv),
         sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
-        shadows=[ULIRA] if STUDY else [],
+        shadows=[ULIRA] if SHADOW_STUDY else [],
 
 
 rule page:
@@ -495,7 +495,7 @@ rule page:
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
-        shadows=[ULIRA] if STUDY else [],
+        shadows=[ULIRA] if SHADOW_STUDY else [],
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
         notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
         trials=TRIALS_SHOWN,
