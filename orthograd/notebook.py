@@ -1,25 +1,22 @@
-"""Run a notebook in this process and render it as HTML: the lock has no Jupyter kernel, and none is needed.
+"""Run a notebook in a Jupyter kernel and render it as a page of the report.
 
-A notebook that is run here runs in Jupyter as well. As with papermill, one code cell is tagged ``parameters`` and sets
-what may be set from outside; the values for a run stand in a cell of their own behind it.
+As with papermill, one code cell is tagged ``parameters`` and sets what may be set from outside; the values for a run
+stand in a cell of their own behind it.
 """
 
 from __future__ import annotations
 
 import ast
-import base64
-import io
 from collections.abc import Mapping
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import nbformat
 from markdown_it import MarkdownIt
+from nbclient import NotebookClient
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -30,30 +27,6 @@ INJECTED = "injected-parameters"
 
 class NotebookError(ValueError):
     """A notebook that cannot be run as asked; the message says what to mend."""
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Text with computed numbers, as Markdown: the value of a cell."""
-
-    text: str
-
-    def _repr_markdown_(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure, and in words what it shows: the value of a cell."""
-
-    png: bytes
-    alt: str
-
-    def _repr_png_(self) -> bytes:
-        return self.png
-
-    def __repr__(self) -> str:
-        return self.alt
 
 
 def read(path: Path) -> NotebookNode:
@@ -116,45 +89,24 @@ def inject(notebook: NotebookNode, parameters: Mapping[str, Any], name: str) -> 
     notebook.cells.insert(place + 1, cell)
 
 
-def execute(notebook: NotebookNode, name: str) -> None:
-    """Run the code cells in one namespace, and put what they print and the value of their last expression into them.
-
-    An exception in a cell comes through as it is; its traceback names the cell as the file.
+def execute(notebook: NotebookNode) -> None:
+    """Run the code cells in a kernel of this Python, and put their outputs into them.
 
     Args:
         notebook: changed in place.
-        name: of the notebook, for tracebacks.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell fails; the message has its source and its traceback.
     """
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for number, cell in enumerate(_code(notebook), 1):
-        cell.execution_count = number
-        cell.outputs = _run(cell.source, f"{name}, code cell {number}", namespace)
-
-
-def _run(source: str, file: str, namespace: dict[str, Any]) -> list[NotebookNode]:
-    body = ast.parse(source, file).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
-    printed, value = io.StringIO(), None
-    with redirect_stdout(printed):
-        exec(compile(ast.Module(body, []), file, "exec"), namespace)
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), file, "eval"), namespace)
-    outputs = []
-    if printed.getvalue():
-        outputs.append(new_output("stream", name="stdout", text=printed.getvalue()))
-    if value is not None:
-        outputs.append(new_output("display_data", data=_shown(value)))
-    return outputs
-
-
-def _shown(value: Any) -> dict[str, str]:
-    """A value in the formats in which it can show itself, by their MIME types (the protocol of IPython)."""
-    data = {"text/plain": repr(value)}
-    if hasattr(value, "_repr_markdown_"):
-        data["text/markdown"] = value._repr_markdown_()
-    if hasattr(value, "_repr_png_"):
-        data["image/png"] = base64.b64encode(value._repr_png_()).decode()
-    return data
+    # With times in it, no two runs would have the same bytes; a cell may take as long as it needs.
+    NotebookClient(
+        notebook,
+        timeout=None,
+        record_timing=False,
+        kernel_name="python3",
+        # Tracebacks go to a log, which shows no colours.
+        extra_arguments=["--InteractiveShell.colors=nocolor"],
+    ).execute()
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:

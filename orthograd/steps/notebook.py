@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> None:
     name = arguments.notebook.name
     content = notebook.read(arguments.notebook)
     notebook.inject(content, arguments.parameters, name)
-    notebook.execute(content, name)
+    notebook.execute(content)
     notebook.write(content, arguments.out)
     arguments.page.parent.mkdir(parents=True, exist_ok=True)
     title = NOTEBOOKS.get(arguments.notebook.stem, arguments.notebook.stem)

@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> None:
     method = methods.load(spec.method)
     places = list(zip(arguments.seed, arguments.split, arguments.original, strict=True))
     # A search looks at the unlearned models alone.
-    stopping = spec.stopping.model_copy(update={"curve_steps": 0})
+    stopping = spec.stopping.model_copy(update={"curve_steps": 0, "record_every": spec.stopping.max_steps})
     references = []
     readers = [inputs.Reader(dataset, device) for _ in places]
     for reader, split_file, path in zip(readers, arguments.split, arguments.retrained, strict=True):

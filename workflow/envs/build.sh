@@ -39,7 +39,8 @@ fi
 
 # The package itself comes last and brings nothing with it: the lock holds all that it needs.
 if [ -n "$uv" ]; then
-  "$uv" pip install --python .venv/bin/python --require-hashes -r "$lock"
+  # Compiled once, here: each of the pipeline's jobs would compile what it imports where Python may not write.
+  "$uv" pip install --compile-bytecode --python .venv/bin/python --require-hashes -r "$lock"
   "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 else
   echo "uv cannot be installed: taking pip, which is slower"

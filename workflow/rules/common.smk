@@ -187,6 +187,7 @@ def start_spec(wildcards):
     class_target = stopping.pop("class_target")
     if not drawn(wildcards):
         stopping["curve_steps"] = 0
+        stopping["record_every"] = stopping["max_steps"]
     return {
         "model": wildcards.model,
         "retain_size": int(wildcards.retain_size),
