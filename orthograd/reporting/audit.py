@@ -20,7 +20,7 @@ from orthograd.reporting.ledger import Entry, Ledger
 from orthograd.reporting.names import AUDIT, DEVIATIONS
 from orthograd.reporting.page import DataFile, ExperimentNotes, stop_rule_text, table_view
 from orthograd.reporting.statistics import interval
-from orthograd.reporting.tables import Cell, Table, accuracy_table
+from orthograd.reporting.tables import Cell, ProseTable, Table, accuracy_table
 from orthograd.reporting.text import ABSENT, estimate, listing, method_label
 
 TITLE = "Audit"
@@ -29,18 +29,6 @@ _DECIMALS = {"percent": 1, "fraction": 3, "ratio": 3}
 _UNITS = {"percent": "%", "fraction": " (fraction)", "ratio": ""}
 _STATUSES: tuple[Status, ...] = ("passed", "failed", "not checked")
 _OUTCOMES: tuple[Outcome, ...] = ("supported", "not supported", "not testable here")
-
-
-@dataclass(frozen=True, eq=False)
-class ProseTable(Table):
-    """A table of sentences: in LaTeX its columns have widths, as parts of the text's."""
-
-    widths: tuple[float, ...]
-
-    @property
-    def latex_columns(self) -> str:
-        """Paragraphs of the given widths."""
-        return "".join(f"p{{{width:g}\\textwidth}}" for width in self.widths)
 
 
 @dataclass(frozen=True)

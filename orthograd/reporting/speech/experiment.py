@@ -1,0 +1,106 @@
+"""What a speech experiment of the report consists of, and the names of its files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from orthograd import methods
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED, ExperimentId
+
+Setting = Literal["pretrained", "fine-tuned"]
+PRETRAINED: Setting = "pretrained"
+FINE_TUNED: Setting = "fine-tuned"
+
+# Of every setting; those of the second list need a retrained model.
+_TABLES = ("wer", "cer", "errors", "equal_forgetting", "similarity", "cost", "transcripts")
+_RETRAINED_TABLES = ("retraining", "membership")
+_FIGURES = ("speakers", "curves", "similarity")
+_ABLATION = "ablation"
+
+
+class SpeechExperiment(BaseModel):
+    """One model that forgets one speaker after the other, by one method after the other, in one or two settings.
+
+    The rows ``original`` and, in the fine-tuned setting, ``retrained`` belong to it and are not listed in ``methods``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: ExperimentId = Field(description="Short name, for example T-ASR; names the files")
+    title: str = Field(min_length=1, description="One line for headings")
+    model: str = Field(min_length=1, description="Name of the model, as the registry has it")
+    settings: list[Setting] = Field(
+        min_length=1, description="pretrained: from the published weights; fine-tuned: after training on the corpus"
+    )
+    methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
+    levels: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=1,
+        description="word error rates on the forget set (fractions, ascending) at which test is compared",
+    )
+    substitutions: list[str] = Field(
+        default_factory=list, description="What stands in for what the paper used, one clause each"
+    )
+
+    @property
+    def forms(self) -> list[str]:
+        """The runs that are a form of OrthoGrad; the first is OrthoGrad as it is."""
+        found = [run for run in self.methods if methods.of_run(run).startswith(ORTHOGRAD)]
+        return sorted(found, key=lambda run: run != ORTHOGRAD)
+
+    @property
+    def baselines(self) -> list[str]:
+        """The other runs."""
+        return [run for run in self.methods if run not in self.forms]
+
+    def rows(self, setting: Setting) -> list[str]:
+        """All rows of a table, in order."""
+        return [*references(setting), *self.methods]
+
+    def table_names(self, setting: Setting) -> list[str]:
+        """The tables of a setting, without its name."""
+        names = [*_TABLES, *(_RETRAINED_TABLES if setting == FINE_TUNED else ())]
+        return [*names, _ABLATION] if len(self.forms) > 1 else names
+
+    def figure_names(self, setting: Setting) -> list[str]:
+        """The figures of a setting, without its name."""
+        return [*_FIGURES, _ABLATION] if len(self.forms) > 1 else list(_FIGURES)
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of all tables as the files have them."""
+        return [file_name(name, setting) for setting in self.settings for name in self.table_names(setting)]
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of all figures as the files have them."""
+        return [file_name(name, setting) for setting in self.settings for name in self.figure_names(setting)]
+
+    @model_validator(mode="after")
+    def _methods_can_be_compared(self) -> Self:
+        for name, values in (("settings", self.settings), ("methods", self.methods)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} of experiment {self.id} lists a name twice: {values}; keep one")
+        if sorted(set(self.levels)) != self.levels:
+            raise ValueError(f"levels of {self.id} are {self.levels}; name each once, in ascending order")
+        reserved = {ORIGINAL, RETRAINED} & set(self.methods)
+        if reserved:
+            raise ValueError(
+                f"methods of experiment {self.id} lists {sorted(reserved)}; remove it, these rows are always shown"
+            )
+        if ORTHOGRAD not in self.methods:
+            raise ValueError(
+                f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
+            )
+        return self
+
+
+def references(setting: Setting) -> tuple[str, ...]:
+    """The models that no method made."""
+    return (ORIGINAL, RETRAINED) if setting == FINE_TUNED else (ORIGINAL,)
+
+
+def file_name(name: str, setting: Setting) -> str:
+    """What stands behind the experiment's id in the names of files."""
+    return f"{name}_{setting}"
