@@ -18,6 +18,7 @@ from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
 from orthograd.reporting.experiment import Experiment, Sweep
+from orthograd.reporting.speech.experiment import SpeechExperiment
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Relearning, Stopping, Strict, Training
 
@@ -96,6 +97,9 @@ class Profile(Strict):
     )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
     sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
+    speech_experiments: list[SpeechExperiment] = Field(
+        default_factory=list, description="what each section of the report on speech shows"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -201,9 +205,9 @@ class Profile(Strict):
         return problems
 
     @property
-    def sections(self) -> Sequence[Experiment | Sweep]:
+    def sections(self) -> Sequence[Experiment | Sweep | SpeechExperiment]:
         """What the report shows, in its order."""
-        return [*self.experiments, *self.sweeps]
+        return [*self.experiments, *self.sweeps, *self.speech_experiments]
 
     @property
     def comparisons(self) -> list[Experiment]:

@@ -26,6 +26,7 @@ from orthograd.reporting.page import (
     render,
 )
 from orthograd.reporting.search import SearchData
+from orthograd.reporting.speech.section import SpeechNotes, audio_of
 from orthograd.steps import results
 
 HARDWARE = ("processor", "cores", "system", "device", "threads")
@@ -34,6 +35,7 @@ HARDWARE = ("processor", "cores", "system", "device", "threads")
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--profile", type=Profile.model_validate_json, required=True, help="JSON: the config")
     results.add_table_arguments(parser)
+    results.add_speech_arguments(parser)
     parser.add_argument(
         "--conditions", type=Path, nargs="+", required=True, help="conditions.json, one an experiment"
     )
@@ -67,12 +69,13 @@ def run(arguments: Namespace) -> None:
     )
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)
+    speech = results.read_speech(arguments)
     conditions = _conditions(
         profile,
         config,
         [read_json(path) for path in arguments.conditions],
         data_files(arguments.raw),
-        _computing_time(data.costs),
+        _computing_time(data.costs) + sum(float(spoken.runs["seconds"].sum()) for spoken in speech),
     )
     write_json(arguments.made_with, asdict(conditions))
     render(
@@ -89,6 +92,15 @@ def run(arguments: Namespace) -> None:
             audit=read_json(arguments.audit),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
+            speech=[
+                SpeechNotes(
+                    spoken,
+                    # config.yaml lies beside the page.
+                    [f"snakemake --cores 2 --configfile config.yaml -- {folder}/utterances.csv"],
+                    audio_of(arguments.page.parent, spoken.experiment),
+                )
+                for spoken, folder in zip(speech, arguments.collected, strict=True)
+            ],
         ),
         arguments.page,
     )

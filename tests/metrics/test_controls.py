@@ -88,7 +88,11 @@ def test_all_failures_are_told() -> None:
 def test_an_attack_on_sequences_has_no_fake() -> None:
     result = control("loss", CAUGHT, None, {"retrained": CHANCE})
     assert result.reason == "catches the original model, and scores chance on the retrained models"
-    assert control("loss", CHANCE, None, {"retrained": CHANCE}).failures[0].startswith("misses the original model")
+    assert (
+        control("loss", CHANCE, None, {"retrained": CHANCE})
+        .failures[0]
+        .startswith("misses the original model")
+    )
 
 
 def test_several_retrained_models_share_the_error() -> None:

@@ -8,12 +8,19 @@ from orthograd.reporting.speech.experiment import SpeechExperiment
 
 METHODS = ["orthograd", "orthograd_mean", "orthograd_lora", "ft", "neggrad"]
 SPEAKERS = ["anna", "bert", "cora", "dan"]
-OTHERS = {"retain": ["ida", "jon"], "retain_speakers": ["ida", "jon"], "validation": ["kim"], "test": ["lou", "max"]}
+OTHERS = {
+    "retain": ["ida", "jon"],
+    "retain_speakers": ["ida", "jon"],
+    "validation": ["kim"],
+    "test": ["lou", "max"],
+}
 SUBSTITUTIONS = [
     "synthetic speech in place of LibriSpeech",
     "Whisper-Tiny.en (English-only) in place of Whisper-Tiny",
 ]
-WORDS = "the quick brown fox jumps over a lazy dog while seven small boats drift past our old stone harbour".split()
+SENTENCE = (
+    "the quick brown fox jumps over a lazy dog while seven small boats drift past our old stone harbour"
+)
 COUNT = {"forget_train": 6, "forget_validation": 2, "forget_heldout": 3}
 
 # Word error rates: of the forgotten speaker, of the others.
@@ -72,16 +79,26 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
                         rate = forget if name.startswith("forget") else other * max(wobble, 0.2)
                         for place, (who, number) in enumerate(ids):
                             start = (place * 3 + len(who)) % 8
-                            said = WORDS[start : start + 10]
+                            said = SENTENCE.split()[start : start + 10]
                             text, substituted, inserted = transcript(said, rate, rng)
                             known = name == "forget_train" and method not in ("retrained", "orthograd")
                             utterances.append(
                                 key
-                                | {"set": name, "id": f"{who}-{name[:3] if who == speaker else ''}{number:02d}"}
+                                | {
+                                    "set": name,
+                                    "id": f"{who}-{name[:3] if who == speaker else ''}{number:02d}",
+                                }
                                 | {"utterance_speaker": who, "reference": " ".join(said), "hypothesis": text}
                                 | {"words": len(said), "substitutions": substituted, "deletions": 0}
-                                | {"insertions": inserted, "characters": 50, "character_errors": 3 * substituted}
-                                | {"hallucinated": substituted + inserted >= len(said), "repetitive": inserted > 3}
+                                | {
+                                    "insertions": inserted,
+                                    "characters": 50,
+                                    "character_errors": 3 * substituted,
+                                }
+                                | {
+                                    "hallucinated": substituted + inserted >= len(said),
+                                    "repetitive": inserted > 3,
+                                }
                                 | {"loss": (0.3 if known else 1.0) + 0.1 * rng.random()}
                             )
                     reference = method in ("original", "retrained")
@@ -89,7 +106,9 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
                     made |= {"target_reached": np.nan if reference else forget >= 0.4, "diverged": False}
                     made |= {"steps": np.nan if reference else 12.0, "seconds": 20 + rng.random()}
                     made |= {"peak_bytes": 600.0 * 2**20, "forward": 96.0, "backward": 48.0}
-                    runs.append(key | made | {"trained_parameters": 37e6 if method != "orthograd_lora" else 3e5})
+                    runs.append(
+                        key | made | {"trained_parameters": 37e6 if method != "orthograd_lora" else 3e5}
+                    )
                     if reference:
                         continue
                     for step, part in enumerate((0.0, 0.2, 0.4, 0.6, 0.8, 1.0)):
@@ -101,7 +120,7 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
                             | {"wer_test": 0.1 + part * (other * max(wobble, 0.2) - 0.1)}
                             | {"wer_forget_train": 0.1 + part * (forget - 0.1)}
                         )
-    everyone = {speaker: "forgettable" for speaker in speakers}
+    everyone = dict.fromkeys(speakers, "forgettable")
     everyone |= {who: role for role, names in OTHERS.items() if role != "retain_speakers" for who in names}
     people = pd.DataFrame(
         [

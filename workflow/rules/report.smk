@@ -266,6 +266,64 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
+# Of every speech experiment, in the order of the config.
+SPEECH_FOLDERS = [f"{SPEECH_COLLECTED}/{experiment}" for experiment in SPEECH]
+SPEECH_TABLES = [
+    f"{folder}/{table}.csv"
+    for folder in SPEECH_FOLDERS
+    for table in ("utterances", "runs", "trajectories", "speakers", "similarity")
+]
+SPEECH_SHOWN = [
+    f"{REPORT}/{kind}s/{experiment.id}.{name}.{format}"
+    for experiment in SPEECH.values()
+    for kind, names, format in (
+        ("table", experiment.tables, "csv"),
+        ("figure", experiment.figures, "svg"),
+    )
+    for name in names
+]
+
+
+if SPEECH:
+
+    rule speech_report:
+        input:
+            tables=SPEECH_TABLES,
+            audio=[f"{folder}/audio" for folder in SPEECH_FOLDERS],
+        output:
+            shown=SPEECH_SHOWN,
+            other=[
+                path.removesuffix(suffix) + format
+                for path in SPEECH_SHOWN
+                for suffix, formats in (("csv", ("md", "tex")), ("svg", ("png",)))
+                if path.endswith(suffix)
+                for format in formats
+            ],
+            audio=[
+                directory(f"{REPORT}/{experiment.audio}")
+                for experiment in SPEECH.values()
+            ],
+        log:
+            f"{RESULTS}/logs/speech_report.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/speech_report.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=20,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.speech_report"),
+            speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
+            collected=SPEECH_FOLDERS,
+            out=REPORT,
+        shell:
+            "python -m orthograd speech_report --speech {params.speech:q} --collected {params.collected} "
+            "--out {params.out} > {log} 2>&1"
+
+
 # What the search noted that it read stands beside its trials, if it was made with a version that notes it.
 SEARCH_READ = [
     path.removesuffix("csv") + "json"
@@ -318,6 +376,8 @@ rule deviations:
 
 rule audit:
     input:
+        # Their tables are among the numbers that the page compares with the paper's.
+        speech=SPEECH_TABLES,
         deviations=rules.deviations.output,
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
@@ -371,11 +431,13 @@ rule audit:
     params:
         code=code_version("orthograd.steps.audit"),
         profile=PROFILE.model_dump_json(exclude={"mirror"}),
+        speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
+        collected=SPEECH_FOLDERS,
     shell:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
         "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
-        "--deviations {input.deviations} --summary {output.summary} --page {output.page} > {log} 2>&1"
+        "--deviations {input.deviations} --speech {params.speech:q} --collected {params.collected} --summary {output.summary} --page {output.page} > {log} 2>&1"
 
 
 rule notebook_geometry:
@@ -454,8 +516,13 @@ rule page:
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
+        speech=SPEECH_TABLES,
+        shown=SPEECH_SHOWN,
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
-        conditions=each_collection(f"{COLLECTED}/conditions.json"),
+        conditions=[
+            *each_collection(f"{COLLECTED}/conditions.json"),
+            *(f"{folder}/conditions.json" for folder in SPEECH_FOLDERS),
+        ],
         notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
         trials=TRIALS_SHOWN,
         search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
@@ -492,10 +559,12 @@ rule page:
     params:
         code=code_version("orthograd.steps.page"),
         profile=PROFILE.model_dump_json(),
+        speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
+        collected=SPEECH_FOLDERS,
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
-        "--trials {input.trials} --config {output.config} "
+        "--trials {input.trials} --speech {params.speech:q} --collected {params.collected} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"

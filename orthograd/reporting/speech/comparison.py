@@ -68,7 +68,7 @@ def at_level(data: SpeechData, setting: Setting, method: str, level: float) -> A
         reached += bool((forget >= level).any())
         # Accuracies fall to a target as error rates rise to a level.
         kept = at_forget_accuracy((1 - forget).tolist(), (1 - test).tolist(), 1 - level)
-        found[speaker].append(math.nan if kept is None else 1 - kept)
+        found[str(speaker)].append(math.nan if kept is None else 1 - kept)
     runs = len(data.runs_of(setting, method))
     seeds = runs // max(1, len(found))
     values = pd.Series(
@@ -127,7 +127,9 @@ def damage(data: SpeechData, setting: Setting, method: str) -> pd.DataFrame:
             _by_utterance_speaker(data.transcripts(setting, name, speaker, (RETAIN_SPEAKERS, TEST)))
             for name in (ORIGINAL, method)
         )
-        found.append((after - before).rename("damage").rename_axis("other").reset_index().assign(speaker=speaker))
+        found.append(
+            (after - before).rename("damage").rename_axis("other").reset_index().assign(speaker=speaker)
+        )
     pairs = pd.concat(found, ignore_index=True)
     return pairs.merge(data.similarity, on=["speaker", "other"], how="inner", validate="one_to_one")
 
@@ -147,6 +149,7 @@ def likeness(pairs: pd.DataFrame) -> float:
 
 def best_baselines(data: SpeechData, setting: Setting, count: int) -> list[str]:
     """The baselines with most runs at their target, and among those the lowest test word error rate."""
+
     def place(method: str) -> tuple[int, float]:
         reached = data.reached(setting, method)
         return -(reached[0] if reached else 0), float(data.rate(setting, method, TEST).mean())

@@ -51,6 +51,8 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     RETAIN_SPEAKERS: ("Retain speakers", (RETAIN_SPEAKERS,)),
     TEST: ("Test speakers", (TEST,)),
 }
+# Word error rates as the ledger of the paper's numbers names them.
+RATE_COLUMNS = {f"wer_{group}": group for group in GROUPS}
 SETS = (*_FORGET_PARTS, "retain", RETAIN_SPEAKERS, "validation", TEST)
 
 
@@ -99,21 +101,30 @@ class SpeechData:
         """
         numbers = dict.fromkeys(RUN_NUMBERS, "float64")
         utterances = _checked(
-            "utterances", utterances, [*KEYS, "set", *_UTTERANCE_TEXTS, *COUNTS, *FLAGS, "loss"], [*KEYS, "set", "id"]
+            "utterances",
+            utterances,
+            [*KEYS, "set", *_UTTERANCE_TEXTS, *COUNTS, *FLAGS, "loss"],
+            [*KEYS, "set", "id"],
         )
-        runs = _checked("runs", runs, [*KEYS, "target_reached", "diverged", *RUN_NUMBERS], KEYS).astype(numbers)
+        runs = _checked("runs", runs, [*KEYS, "target_reached", "diverged", *RUN_NUMBERS], KEYS).astype(
+            numbers
+        )
         trajectories = _checked("trajectories", trajectories, [*KEYS, "step"], [*KEYS, "step"])
         # Where no run recorded them, they are not there at all.
         trajectories = trajectories.assign(
             **{name: trajectories.get(name, float("nan")) for name in TRAJECTORY_NUMBERS}
         ).astype(dict.fromkeys(TRAJECTORY_NUMBERS, "float64"))
         speakers = _checked("speakers", speakers, _SPEAKER_COLUMNS, ["speaker"])
-        similarity = _checked("similarity", similarity, ["speaker", "other", "similarity"], ["speaker", "other"])
+        similarity = _checked(
+            "similarity", similarity, ["speaker", "other", "similarity"], ["speaker", "other"]
+        )
         unknown = sorted(set(utterances["set"]) - set(SETS))
         if unknown:
             raise ReportError(f"utterances: sets {unknown} are not among {list(SETS)}; collect them again")
         if not (utterances["words"] > 0).all():
-            raise ReportError("utterances: a reference has no words; leave the utterance out, it has no error rate")
+            raise ReportError(
+                "utterances: a reference has no words; leave the utterance out, it has no error rate"
+            )
         chosen = [
             frame[
                 frame["setting"].isin(experiment.settings)
@@ -148,7 +159,9 @@ class SpeechData:
                 )
             for method in self.experiment.rows(setting):
                 rows = of_setting[of_setting["method"] == method]
-                found = set(rows[["speaker", "seed", "set"]].drop_duplicates().itertuples(index=False, name=None))
+                found = set(
+                    rows[["speaker", "seed", "set"]].drop_duplicates().itertuples(index=False, name=None)
+                )
                 absent = sorted(expected - found)
                 if absent:
                     raise ReportError(
@@ -176,7 +189,7 @@ class SpeechData:
     def _groups(self) -> dict[tuple[str, str, str, str], pd.DataFrame]:
         """Transcripts by setting, method, forgotten speaker and set."""
         grouped = self.utterances.groupby(["setting", "method", "speaker", "set"], sort=False)
-        return {key: rows for key, rows in grouped}  # type: ignore[misc]  # four keys
+        return {(str(a), str(b), str(c), str(d)): rows for (a, b, c, d), rows in grouped}
 
     def transcripts(self, setting: Setting, method: str, speaker: str, sets: Sequence[str]) -> pd.DataFrame:
         """The transcripts of some sets by the models that forgot a speaker, all seeds."""
@@ -201,7 +214,12 @@ class SpeechData:
 
     def rate(self, setting: Setting, method: str, group: str, name: str = "wer") -> pd.Series:
         """One rate of each forgotten speaker (index), a fraction."""
-        found: pd.Series = self.rates.loc[(setting, method, group), name]
+        return self.rates_of(setting, method, group)[name]
+
+    def rates_of(self, setting: Setting, method: str, group: str) -> pd.DataFrame:
+        """All of them, and the numbers of words and utterances that they are of."""
+        found = self.rates.xs((setting, method, group))
+        assert isinstance(found, pd.DataFrame)  # of four levels of the index one is left
         return found
 
     def runs_of(self, setting: Setting, method: str) -> pd.DataFrame:
@@ -228,7 +246,9 @@ def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
 def _checked(name: str, frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise ReportError(f"{name}: columns {missing} are missing; collect the results again with this version")
+        raise ReportError(
+            f"{name}: columns {missing} are missing; collect the results again with this version"
+        )
     twice = frame.duplicated(subset=list(keys))
     if twice.any():
         row = frame[twice].iloc[0]

@@ -32,7 +32,8 @@ class SpeechExperiment(BaseModel):
     title: str = Field(min_length=1, description="One line for headings")
     model: str = Field(min_length=1, description="Name of the model, as the registry has it")
     settings: list[Setting] = Field(
-        min_length=1, description="pretrained: from the published weights; fine-tuned: after training on the corpus"
+        min_length=1,
+        description="pretrained: from the published weights; fine-tuned: after training on the corpus",
     )
     methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
     levels: list[Annotated[float, Field(gt=0)]] = Field(
@@ -66,6 +67,11 @@ class SpeechExperiment(BaseModel):
     def figure_names(self, setting: Setting) -> list[str]:
         """The figures of a setting, without its name."""
         return [*_FIGURES, _ABLATION] if len(self.forms) > 1 else list(_FIGURES)
+
+    @property
+    def audio(self) -> str:
+        """Folder of the sound that the page plays, relative to the page."""
+        return f"audio/{self.id}"
 
     @property
     def tables(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The figures of a speech experiment, in the style of the others: a speaker has one colour and marker in all of them."""
+"""The figures of a speech experiment: a speaker has one colour and marker in all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from orthograd.reporting.speech.tables import caption
 from orthograd.reporting.text import listing, method_label, number
 
 CAP = 150.0
-"""Percent: word error rates above are drawn there, so that a model that only repeats itself leaves the scale readable."""
+"""Percent: word error rates above are drawn there, so that a model that repeats itself leaves the scale readable."""
 
 _INK = "0.1"
 _SOFT = "0.55"
@@ -49,7 +49,9 @@ def speaker_styles(data: SpeechData) -> dict[str, MethodStyle]:
         ReportError: there are more speakers than distinct styles.
     """
     names = dict(zip(data.speakers["speaker"], data.speakers["name"], strict=True))
-    forgotten = sorted({speaker for setting in data.experiment.settings for speaker in data.forgotten(setting)})
+    forgotten = sorted(
+        {speaker for setting in data.experiment.settings for speaker in data.forgotten(setting)}
+    )
     if len(forgotten) > len(COLOURS) * len(MARKERS):
         raise ReportError(
             f"{len(forgotten)} forgotten speakers, but only {len(COLOURS) * len(MARKERS)} distinct styles; "
@@ -190,14 +192,14 @@ def figure_caption(data: SpeechData, setting: Setting, name: str) -> Caption:
         "curves": (
             "Word error rate of the test speakers against that of the unlearned utterances, from the original model "
             f"(left) along each run, at the checks at which both were measured; one line a speaker and seed "
-            f"({speakers_text(n)}). Lower is better at equal forgetting. Dotted: the levels at which the table compares. "
+            f"({speakers_text(n)}). Lower is better at equal forgetting. Dotted: the levels of the table. "
             f"{_empty(data, setting)}Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
         ),
         "similarity": (
-            "Word error rate of a retain or test speaker after another was forgotten, minus that of the original model, "
-            "in percentage points, against the cosine of the two voices' mean encoder outputs; colour and marker: the "
-            f"forgotten speaker ({speakers_text(n)}). ρ: Spearman's rank correlation over pairs of voices, which share "
-            f"voices: a description, no test. Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
+            "Word error rate of a retain or test speaker after another was forgotten, minus that of the original "
+            "model, in percentage points, against the cosine of the two voices' mean encoder outputs; colour and "
+            f"marker: the forgotten speaker ({speakers_text(n)}). ρ: Spearman's rank correlation over pairs, which "
+            f"share voices: a description, no test. Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
         ),
     }
     return caption(data, setting, texts[name])
@@ -282,7 +284,11 @@ def _label_outer(ax: Axes, index: int, count: int, x: str, y: str) -> None:
 
 def _same_limits(axes: Sequence[Axes]) -> None:
     """The limits of all panels, so that they can be compared; an empty panel asks for none."""
-    filled = [ax for ax in axes if any(len(line.get_xdata()) and line.get_marker() != "None" for line in ax.lines)]
+    filled = [
+        ax
+        for ax in axes
+        if any(np.size(line.get_xdata()) and line.get_marker() != "None" for line in ax.lines)
+    ]
     for read, write in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
         limits = [getattr(ax, read)() for ax in filled or axes]
         for ax in axes:

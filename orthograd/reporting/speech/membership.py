@@ -98,7 +98,9 @@ def _auc(rows: pd.DataFrame, method: str, speaker: str) -> Estimate:
         )
     if not np.isfinite(np.concatenate([members, non_members])).all():
         if method in (ORIGINAL, RETRAINED):
-            raise ReportError(f"a loss of the {method} model of speaker {speaker} is not finite; train it again")
+            raise ReportError(
+                f"a loss of the {method} model of speaker {speaker} is not finite; train it again"
+            )
         # A run that diverged.
         return Estimate(math.nan, math.nan, math.nan, LEVEL)
     return estimates.auc(members, non_members)

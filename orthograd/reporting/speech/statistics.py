@@ -20,8 +20,8 @@ from orthograd.reporting.text import ABSENT, number
 RESAMPLES = 9999
 SEED = 0
 BOOTSTRAP = (
-    f"Brackets: {LEVEL:.0%} percentile interval of a bootstrap over speakers ({RESAMPLES:,} resamples of whole speakers, "
-    f"seed {SEED})"
+    f"Brackets: {LEVEL:.0%} percentile interval of a bootstrap over speakers ({RESAMPLES:,} resamples of whole "
+    f"speakers, seed {SEED})"
 )
 
 

@@ -17,7 +17,7 @@ from orthograd.reporting.captions import Caption
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.speech import comparison, membership
 from orthograd.reporting.speech.data import GROUPS, HELD_OUT, RETAIN_SPEAKERS, TEST, SpeechData
-from orthograd.reporting.speech.experiment import FINE_TUNED, Setting, file_name
+from orthograd.reporting.speech.experiment import Setting, file_name
 from orthograd.reporting.speech.statistics import (
     BOOTSTRAP,
     Spread,
@@ -112,7 +112,7 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method in data.experiment.rows(setting):
         for group in (HELD_OUT, TEST):
-            table = data.rates.loc[(setting, method, group)]
+            table = data.rates_of(setting, method, group)
             found = {"wer": pooled(table["wer"] * table["words"], table["words"])} | {
                 name: pooled(table[name] * table[of], table[of])
                 for name in _ERROR_RATES
@@ -120,13 +120,19 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
             }
             raw.append(
                 _raw(data, setting, method, found)
-                | {"set": group, "words": int(table["words"].sum()), "utterances": int(table["utterances"].sum())}
+                | {
+                    "set": group,
+                    "words": int(table["words"].sum()),
+                    "utterances": int(table["utterances"].sum()),
+                }
             )
             rows.append(
                 (
                     Cell(method_label(method)),
                     Cell(GROUPS[group][0]),
-                    Cell(f"{number(100 * found['wer'].value, 1)} {interval_text(found['wer'], 100, 1)}".strip()),
+                    Cell(
+                        f"{number(100 * found['wer'].value, 1)} {interval_text(found['wer'], 100, 1)}".strip()
+                    ),
                     *(Cell(number(100 * found[name].value, 1)) for name in _ERROR_RATES),
                     Cell(number(table["words"].sum(), 0)),
                 )
@@ -179,7 +185,9 @@ def similarity_table(data: SpeechData, setting: Setting) -> Table:
         values = {
             "nearest": over_speakers(nearest["damage"]),
             # With one other speaker there are none.
-            "others": over_speakers(others.groupby("speaker")["damage"].mean() if len(others) else [math.nan]),
+            "others": over_speakers(
+                others.groupby("speaker")["damage"].mean() if len(others) else [math.nan]
+            ),
         }
         correlation = comparison.likeness(found)
         raw.append(_raw(data, setting, method, values) | {"rank_correlation": correlation, "pairs": pairs})
@@ -238,7 +246,9 @@ def cost_table(data: SpeechData, setting: Setting) -> Table:
             )
         )
     n = data.n(setting)
-    spread = "Mean ± standard deviation over forgotten speakers" if n > 1 else "One forgotten speaker: no spread"
+    spread = (
+        "Mean ± standard deviation over forgotten speakers" if n > 1 else "One forgotten speaker: no spread"
+    )
     notes = (
         "Of one run: until it stopped, without transcribing. Peak MiB: of the process. Forward, backward: utterances "
         f"that passed so through the model. {spread} ({speakers_text(n)}). –: not measured."
@@ -257,7 +267,8 @@ def retraining_table(data: SpeechData, setting: Setting) -> Table:
     raw, rows = [], []
     for method in [row for row in data.experiment.rows(setting) if row != RETRAINED]:
         distances = {
-            f"wer_{group}": over_speakers(comparison.distance_to_retrained(data, method, group)) for group in GROUPS
+            f"wer_{group}": over_speakers(comparison.distance_to_retrained(data, method, group))
+            for group in GROUPS
         }
         disagreements = {}
         for group in (HELD_OUT, TEST):
@@ -316,7 +327,8 @@ def membership_table(data: SpeechData, setting: Setting) -> Table:
         f"ones. {attacks} {spread_note(data.n(setting))}"
     )
     header = [
-        attack.label + ("" if verdicts[name].passed else DOUBTFUL) for name, attack in membership.ATTACKS.items()
+        attack.label + ("" if verdicts[name].passed else DOUBTFUL)
+        for name, attack in membership.ATTACKS.items()
     ]
     return _table(data, setting, "membership", notes, raw, ("Method", *header), rows)
 
@@ -359,7 +371,13 @@ def ablation_table(data: SpeechData, setting: Setting) -> Table:
         f"below or above the same forgetting; at equal forgetting see that table. {_TARGET} "
         f"{spread_note(data.n(setting))}"
     )
-    header = ("Method", *(f"WER, {label}" for label in shown.values()), "Test, minus OrthoGrad", "Worse", "Target")
+    header = (
+        "Method",
+        *(f"WER, {label}" for label in shown.values()),
+        "Test, minus OrthoGrad",
+        "Worse",
+        "Target",
+    )
     return _table(data, setting, "ablation", notes, raw, header, rows)
 
 
@@ -404,7 +422,9 @@ def transcripts(data: SpeechData, setting: Setting, shown: Sequence[str]) -> lis
     return found
 
 
-TRANSCRIPTS_NOTE = "Transcripts as the models write them, of utterances that no method and no stopping rule saw."
+TRANSCRIPTS_NOTE = (
+    "Transcripts as the models write them, of utterances that no method and no stopping rule saw."
+)
 
 
 def transcripts_table(data: SpeechData, setting: Setting, shown: Sequence[str]) -> Table:
@@ -413,7 +433,8 @@ def transcripts_table(data: SpeechData, setting: Setting, shown: Sequence[str]) 
     utterances = transcripts(data, setting, shown)
     frame = pd.DataFrame(
         [
-            {"speaker": u.speaker, "id": u.id, "reference": u.reference} | dict(u.hypotheses) for u in utterances
+            {"speaker": u.speaker, "id": u.id, "reference": u.reference} | dict(u.hypotheses)
+            for u in utterances
         ],
         columns=["speaker", "id", "reference", *models],
     )
@@ -459,7 +480,9 @@ def all_tables(data: SpeechData, shown: Sequence[str]) -> dict[Setting, dict[str
     """All tables by setting and name; `shown`: ids of the utterances that have a player."""
     return {
         setting: {
-            name: transcripts_table(data, setting, shown) if name == "transcripts" else TABLES[name](data, setting)
+            name: transcripts_table(data, setting, shown)
+            if name == "transcripts"
+            else TABLES[name](data, setting)
             for name in data.experiment.table_names(setting)
         }
         for setting in data.experiment.settings
