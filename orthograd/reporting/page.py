@@ -18,7 +18,7 @@ from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
 from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
-from orthograd.reporting.speech import section as speech
+from orthograd.reporting.speech import section as spoken
 from orthograd.reporting.speech.experiment import Setting, file_name
 from orthograd.reporting.speech.figures import figure_caption as speech_caption
 from orthograd.reporting.speech.tables import all_tables, setting_text, transcribers
@@ -102,7 +102,7 @@ class PageContext:
     sweeps: Sequence[Sweep] = ()
     notebooks: Sequence[str] = ()
     """Names of the executed notebooks in `notebooks/` beside the page."""
-    speech: Sequence[speech.SpeechNotes] = ()
+    speech: Sequence[spoken.SpeechNotes] = ()
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def summary(
     selections: Sequence[ExperimentData],
     sweeps: Sequence[sweep.SweepData],
     data: ReportData,
-    on_speech: Sequence[speech.SpeechNotes] = (),
+    on_speech: Sequence[spoken.SpeechNotes] = (),
 ) -> Summary:
     """What was run and what came out, from the data alone; a run that several experiments show counts once."""
     methods = list(dict.fromkeys(method for s in selections for method in s.experiment.methods))
@@ -310,12 +310,12 @@ def summary(
         (
             notes.data.experiment.id,
             f"{notes.data.experiment.title}, {setting}",
-            speech.verdict(notes.data, setting),
+            spoken.verdict(notes.data, setting),
         )
         for notes in on_speech
         for setting in notes.data.experiment.settings
     ]
-    opening = f"{opening} {speech.opening([notes.data for notes in on_speech])}".strip()
+    opening = f"{opening} {spoken.opening([notes.data for notes in on_speech])}".strip()
     return Summary(opening, tuple(findings))
 
 
@@ -407,7 +407,7 @@ _SPEECH_FIGURE_TITLES = {
 }
 
 
-def _speech_section(notes: speech.SpeechNotes, folder: Path) -> dict[str, object]:
+def _speech_section(notes: spoken.SpeechNotes, folder: Path) -> dict[str, object]:
     experiment = notes.data.experiment
     tables = all_tables(notes.data, list(notes.audio))
 
@@ -435,7 +435,7 @@ def _speech_section(notes: speech.SpeechNotes, folder: Path) -> dict[str, object
             ],
             "transcripts": table_view("Transcripts", shown["transcripts"], folder),
             "models": [(model, method_label(model)) for model in models],
-            "spoken": speech.spoken(notes, setting),
+            "spoken": spoken.spoken(notes, setting),
         }
 
     for path in notes.audio.values():
@@ -443,7 +443,7 @@ def _speech_section(notes: speech.SpeechNotes, folder: Path) -> dict[str, object
     return {
         "experiment": experiment,
         "settings": [of_setting(setting) for setting in experiment.settings],
-        "stop_rule": speech.stop_text(notes.data),
+        "stop_rule": spoken.stop_text(notes.data),
         "commands": notes.commands,
     }
 
