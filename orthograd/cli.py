@@ -11,7 +11,7 @@ import sys
 from orthograd import steps
 
 # Modules beside the steps that hold what several of them share.
-SHARED = ("inputs", "results", "start")
+SHARED = ("inputs", "results", "speech", "start")
 
 
 def main() -> int:

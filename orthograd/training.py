@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from orthograd.data.samples import Samples
+from orthograd.methods.base import loss as mean_loss
 from orthograd.specs import Training
 
 
@@ -57,7 +57,7 @@ def train(model: nn.Module, samples: Samples, spec: Training, generator: torch.G
         for _ in range(steps):
             images, labels = next(batches)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), labels)
+            loss = mean_loss(model(images), labels)
             loss.backward()
             optimizer.step()
             schedule.step()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from orthograd.cost import Cost, PeakMemory
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.evaluation import accuracies, logits
-from orthograd.methods.base import DataName, DataView, Method, Params, Step
+from orthograd.methods.base import DataName, DataView, Method, Params, Step, trainable
 from orthograd.metrics.geffect import g_effect
 from orthograd.specs import StoppingRule
 
@@ -25,13 +26,14 @@ class Run:
     """How a run went.
 
     Attributes:
-        target: forget accuracy at which the stopping rule ends it.
-        reached: whether the last check of the unlearned model was at or below it.
+        target: value of the watch at which the stopping rule ends it.
+        reached: whether the unlearned model was there at its last check.
         diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
         steps: parameter updates between the original and the unlearned model.
-        trajectory: one row a check: step, seconds, forget accuracy, what the method reported; each `record_every`
-            steps, on both sides of the target and at the end also the accuracy on the other watched sets and the
-            G-effect of the steps since the last check. It goes on behind the target up to `curve_steps`.
+        trained: parameters that were trainable while the method ran.
+        trajectory: one row a check: step, seconds, the value that steers the run, what the method reported; each
+            `record_every` steps, on both sides of the target and at the end also what else the watch measures. It
+            goes on behind the target up to `curve_steps`.
         cost: of `steps`, see `Cost`.
         accessed: the data that the method asked for, by name.
     """
@@ -40,12 +42,79 @@ class Run:
     reached: bool = False
     diverged: bool = False
     steps: int = 0
+    trained: int = 0
     trajectory: list[dict[str, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     accessed: Mapping[DataName, Samples] = field(default_factory=dict)
 
 
 Weights = dict[str, torch.Tensor]
+
+
+class Watch(Protocol):
+    """What is measured on the way of a model: one value that steers the run, and what is only recorded."""
+
+    @property
+    def steered_by(self) -> str:
+        """Column of the trajectory that holds the value."""
+
+    @property
+    def target(self) -> float:
+        """Value that ends the run."""
+
+    def value(self, model: nn.Module) -> tuple[float, bool]:
+        """The value for a model, and whether the model's outputs are finite."""
+
+    def reached(self, value: float) -> bool:
+        """Whether a value is at the target or behind it."""
+
+    def others(self, model: nn.Module) -> dict[str, float]:
+        """What is recorded beside it."""
+
+    def effects(self, before: nn.Module, model: nn.Module) -> dict[str, float]:
+        """What is recorded of the steps between two models."""
+
+
+@dataclass(frozen=True)
+class AccuracyWatch:
+    """The forget accuracy, which has to fall to the target; beside it the accuracy on other sets and the G-effect.
+
+    Attributes:
+        watched: sets whose accuracy goes into the trajectory; has to hold 'forget'. Only that one steers the run.
+        risks: sets on whose risk the trajectory tells the G-effect of the steps, see `orthograd.metrics.geffect`.
+        target: a fraction.
+        batch_size: images in a forward pass.
+    """
+
+    watched: Mapping[str, Samples]
+    risks: Mapping[str, Samples]
+    target: float
+    batch_size: int
+    steered_by: str = "accuracy_forget"
+
+    def value(self, model: nn.Module) -> tuple[float, bool]:
+        forget = self.watched["forget"]
+        outputs = logits(model, forget, self.batch_size)
+        finite = outputs.isfinite().all(dim=1)
+        right = (outputs.argmax(dim=1) == forget.labels.cpu()) & finite
+        return float(right.double().mean()), bool(finite.all())
+
+    def reached(self, value: float) -> bool:
+        return value <= self.target
+
+    def others(self, model: nn.Module) -> dict[str, float]:
+        sets = {name: samples for name, samples in self.watched.items() if name != "forget"}
+        return {f"accuracy_{name}": value for name, value in accuracies(model, sets, self.batch_size).items()}
+
+    def effects(self, before: nn.Module, model: nn.Module) -> dict[str, float]:
+        found = {}
+        for name, samples in self.risks.items():
+            try:
+                found[f"g_effect_{name}"] = g_effect(before, model, samples, self.batch_size)
+            except FloatingPointError:
+                # A model on its way to divergence has no first-order effect: the row stays without one.
+                break
+        return found
 
 
 def _restore(model: nn.Module, weights: Weights) -> None:
@@ -61,38 +130,29 @@ def _restore(model: nn.Module, weights: Weights) -> None:
 class _Trajectory:
     """Measures a model along its way."""
 
-    def __init__(
-        self, model: nn.Module, watched: Mapping[str, Samples], risks: Mapping[str, Samples], batch_size: int
-    ) -> None:
+    def __init__(self, model: nn.Module, watch: Watch) -> None:
         self.rows: list[dict[str, float]] = []
         self.finite = True
         self.weights: Weights = {}
         self._before: Weights = {}
         self._model = model
-        self._forget = watched["forget"]
-        self._others = {name: samples for name, samples in watched.items() if name != "forget"}
-        self._risks = risks
-        self._batch_size = batch_size
+        self._watch = watch
         self._recorded: set[int] = set()
 
     def check(self, step: int, seconds: float, values: Mapping[str, float]) -> float:
-        """Add a row; the forget accuracy."""
+        """Add a row; the value that steers the run."""
         self._before = self.weights
         self.weights = {name: value.clone() for name, value in self._model.state_dict().items()}
-        outputs = logits(self._model, self._forget, self._batch_size)
-        finite = outputs.isfinite().all(dim=1)
-        self.finite = bool(finite.all())
-        right = (outputs.argmax(dim=1) == self._forget.labels.cpu()) & finite
-        forget = float(right.double().mean())
-        self.rows.append({"step": step, "seconds": seconds, "accuracy_forget": forget, **values})
-        return forget
+        value, self.finite = self._watch.value(self._model)
+        self.rows.append({"step": step, "seconds": seconds, self._watch.steered_by: value, **values})
+        return value
 
     def record(self) -> None:
-        """Add the accuracy on the other sets, and the G-effect, to the last row, once."""
+        """Add what else the watch measures to the last row, once."""
         if len(self.rows) - 1 in self._recorded:
             return
         self._recorded.add(len(self.rows) - 1)
-        self._measure(self.rows[-1])
+        self.rows[-1] |= self._watch.others(self._model)
         # Where a method put adapters in or took them out, parameters have no counterpart.
         if self.finite and self._before.keys() == self.weights.keys():
             self._effects(self.rows[-1])
@@ -103,22 +163,13 @@ class _Trajectory:
         before = len(self.rows) - 2
         if before >= 0 and before not in self._recorded:
             _restore(self._model, self._before)
-            self._measure(self.rows[before])
+            self.rows[before] |= self._watch.others(self._model)
             _restore(self._model, self.weights)
 
     def _effects(self, row: dict[str, float]) -> None:
         before = copy.deepcopy(self._model)
         _restore(before, self._before)
-        for name, samples in self._risks.items():
-            try:
-                row[f"g_effect_{name}"] = g_effect(before, self._model, samples, self._batch_size)
-            except FloatingPointError:
-                # A model on its way to divergence has no first-order effect: the row stays without one.
-                return
-
-    def _measure(self, row: dict[str, float]) -> None:
-        for name, value in accuracies(self._model, self._others, self._batch_size).items():
-            row[f"accuracy_{name}"] = value
+        row |= self._watch.effects(before, self._model)
 
 
 def unlearn(
@@ -126,16 +177,13 @@ def unlearn(
     method: Method,
     params: Params,
     data: Mapping[str, Samples],
-    watched: Mapping[str, Samples],
-    risks: Mapping[str, Samples],
-    pixels: PixelScale,
-    target: float,
+    watch: Watch,
+    pixels: PixelScale | None,
     stopping: StoppingRule,
     own_end: bool,
-    batch_size: int,
     seed: int,
 ) -> Run:
-    """Run a method on a model in place until the forget accuracy is at or below the target, or the steps are spent.
+    """Run a method on a model in place until what is watched is at the target, or the steps are spent.
 
     The steps are spent after `stopping.max_steps`, or when the method ends by itself. A run that ends in the middle of
     a method's round is judged as it is. Where the target is reached before `stopping.curve_steps`, the steps up to
@@ -146,34 +194,31 @@ def unlearn(
         method: whose `run` makes the updates.
         params: its parameters.
         data: samples by name; the method gets those that it declares.
-        watched: sets whose accuracy goes into the trajectory; has to hold 'forget'. Only that one steers the run.
-        risks: sets on whose risk the trajectory tells the G-effect of the steps, see `orthograd.metrics.geffect`.
-        pixels: how the images were standardised.
-        target: forget accuracy that ends the run, a fraction.
+        watch: what is measured on the way, and the target.
+        pixels: how the images were standardised; None: there are none.
         stopping: how often to check and when to give up. The first crossing counts.
         own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
-        batch_size: images in a forward pass of an evaluation.
         seed: of the order of the samples.
 
     Raises:
         ValueError: the method changed the model's modules behind the target.
     """
-    run = Run(target)
-    trajectory = _Trajectory(model, watched, risks, batch_size)
+    run = Run(watch.target)
+    trajectory = _Trajectory(model, watch)
     steps, cost, finite = 0, Cost(), True
     unlearned: Weights | None = None
     crossed = False
 
     def judge(values: Mapping[str, float]) -> None:
         nonlocal finite, unlearned, crossed
-        forget = trajectory.check(steps, cost.seconds, values)
+        value = trajectory.check(steps, cost.seconds, values)
         weights = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
         # Finite weights may still give outputs that are not: accuracy 0 is then no forgetting.
         finite = weights and trajectory.finite
         if unlearned is not None:
             return
         run.steps, run.cost, run.diverged = steps, replace(cost), not finite
-        run.reached = forget <= run.target and finite
+        run.reached = watch.reached(value) and finite
         if run.reached and not crossed:
             crossed = True
             trajectory.record_both_sides()
@@ -210,6 +255,8 @@ def unlearn(
                 break
             step = update
             steps += 1
+            if steps == 1:
+                run.trained = sum(parameter.numel() for parameter in trainable(model))
             cost.forward += step.forward
             cost.backward += step.backward
             progress.update()

@@ -59,14 +59,14 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     optimizer = params.optimizer(model)
     forget = data.batches("forget", params.forget_batch)
     retain = data.batches("retain", params.retain_batch)
-    for (images_f, _), (images_r, _) in islice(
+    for (images_f, labels_f), (images_r, labels_r) in islice(
         zip(forget, retain, strict=True), base.limit(params.passes, data.steps("forget", params.forget_batch))
     ):
         with torch.no_grad():
             reference = torch.cat([incompetent(images_f), original(images_r)])
         optimizer.zero_grad()
         logits = model(torch.cat([images_f, images_r]))
-        loss = base.divergence(logits, reference, params.temperature)
+        loss = base.divergence(logits, reference, torch.cat([labels_f, labels_r]), params.temperature)
         loss.backward()
         optimizer.step()
         yield base.Step(2 * len(logits), len(logits), {"divergence": loss.item()})
@@ -90,4 +90,5 @@ METHOD = base.Method(
         "Chundawat et al. 2023; batch sizes, and as many retain as forget samples in a step, are ours",
     ),
     run=run,
+    scenarios=base.ALL,
 )

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 # heldout: images that no model was trained on, distributed like the forget set.
 DataName = Literal["forget", "retain", "heldout"]
-ScenarioKind = Literal["random", "class"]
+# speaker: what to forget is a speaker's utterances, sequences of tokens.
+ScenarioKind = Literal["random", "class", "speaker"]
+
+IGNORED = -100  # label of what is no token of a sequence; torch's cross-entropy leaves it out
+
+IMAGES: frozenset[ScenarioKind] = frozenset({"random", "class"})
+ALL: frozenset[ScenarioKind] = frozenset({"random", "class", "speaker"})
 
 # What goes through a model at once where a sum over a whole set is made: bounds memory, changes no result.
 CHUNK_SAMPLES = 64
@@ -97,7 +103,7 @@ class DataView:
         samples: all that there is, by name.
         reads: what the method declared.
         seed: of the run. The order of one set depends neither on the method nor on the size of another set.
-        pixels: how the images were standardised.
+        pixels: how the images were standardised; None: there are none.
 
     `accessed` holds what the method asked for so far, by name.
 
@@ -106,12 +112,23 @@ class DataView:
     """
 
     def __init__(
-        self, samples: Mapping[str, Samples], reads: frozenset[DataName], seed: int, pixels: PixelScale
+        self, samples: Mapping[str, Samples], reads: frozenset[DataName], seed: int, pixels: PixelScale | None
     ) -> None:
         self._samples = {name: samples[name] for name in reads}
         self._seed = seed
-        self.pixels = pixels
+        self._pixels = pixels
         self.accessed: dict[DataName, Samples] = {}
+
+    @property
+    def pixels(self) -> PixelScale:
+        """How the images were standardised.
+
+        Raises:
+            UndeclaredDataError: the data are no images.
+        """
+        if self._pixels is None:
+            raise UndeclaredDataError("the method asks how images were standardised, but there are none")
+        return self._pixels
 
     def __getitem__(self, name: DataName) -> Samples:
         if name not in self._samples:
@@ -171,6 +188,7 @@ class Method:
             model with the original's modules. The model comes in evaluation mode, so that batch normalisation uses
             its running statistics, and all that the method needs of the original it has to copy before it starts.
         scenarios: kinds of scenario for which the method is defined.
+        no_speech: why it is not defined for the kind "speaker", where it is not.
     """
 
     name: str
@@ -180,7 +198,8 @@ class Method:
     params: type[Params]
     published: Published | None
     run: Callable[[nn.Module, DataView, Any], Updates]
-    scenarios: frozenset[ScenarioKind] = frozenset({"random", "class"})
+    scenarios: frozenset[ScenarioKind] = IMAGES
+    no_speech: str | None = None
 
 
 def limit(passes: int | None, steps_in_pass: int) -> int | None:
@@ -193,24 +212,56 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def divergence(logits: torch.Tensor, reference: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """T² KL(softmax(reference / T) ‖ softmax(logits / T)) in nats, the mean over the samples.
+def losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of each sample (n,), in nats; of a sequence, the mean over its own tokens.
+
+    Args:
+        logits: (n, classes), or (n, length, vocabulary) of sequences.
+        labels: int64 (n,), or (n, length) with `IGNORED` where a sequence has no token.
+    """
+    from torch.nn import functional as F
+
+    if labels.dim() == 1:
+        return F.cross_entropy(logits, labels, reduction="none")
+    tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return token_mean(tokens, labels)
+
+
+def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean of `losses`: L_f of forget and L_r of retain samples. Every sequence has the same weight."""
+    from torch.nn import functional as F
+
+    # Torch's own mean adds up in another order than the mean of the losses.
+    return F.cross_entropy(logits, labels) if labels.dim() == 1 else losses(logits, labels).mean()
+
+
+def token_mean(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean (n,) of values (n, length) over the tokens of each sequence, those without `IGNORED` as label."""
+    own = labels != IGNORED
+    return values.where(own, 0).sum(dim=1) / own.sum(dim=1)
+
+
+def divergence(
+    logits: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """T² KL(softmax(reference / T) ‖ softmax(logits / T)) in nats, the mean over the samples, as `loss` takes it.
 
     T² makes the gradient's size independent of the temperature (Hinton et al. 2015).
 
     Args:
-        logits: (n, classes), which the gradient reaches.
-        reference: (n, classes).
+        logits: (n, classes) or (n, length, vocabulary), which the gradient reaches.
+        reference: of the same shape.
+        labels: (n,) or (n, length): they only say which tokens count.
         temperature: T > 0.
     """
     from torch.nn import functional as F
 
-    return temperature**2 * F.kl_div(
-        F.log_softmax(logits / temperature, dim=1),
-        F.log_softmax(reference / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
+    found = F.log_softmax(logits / temperature, dim=-1)
+    wanted = F.log_softmax(reference / temperature, dim=-1)
+    if labels.dim() == 1:
+        return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    tokens = F.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
+    return temperature**2 * token_mean(tokens, labels).mean()
 
 
 def class_count(model: nn.Module, samples: Samples) -> int:
@@ -242,14 +293,13 @@ def mean_gradient(model: nn.Module, samples: Samples) -> list[torch.Tensor]:
     Every sample passes forward and backward once.
     """
     import torch
-    from torch.nn import functional as F
 
     parameters = trainable(model)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for images, labels in zip(
         samples.images.split(CHUNK_SAMPLES), samples.labels.split(CHUNK_SAMPLES), strict=True
     ):
-        loss = F.cross_entropy(model(images), labels, reduction="sum") / len(samples)
-        for part, gradient in zip(total, gradients(loss, parameters), strict=True):
+        share = losses(model(images), labels).sum() / len(samples)
+        for part, gradient in zip(total, gradients(share, parameters), strict=True):
             part += gradient
     return total

@@ -166,4 +166,5 @@ METHOD = base.Method(
         "code of Cotogni et al. 2023, random forgetting on CIFAR-10; batch sizes and one retain batch a step are ours",
     ),
     run=run,
+    no_speech="it moves samples to the centroid of the nearest wrong class, and transcripts have no such classes",
 )

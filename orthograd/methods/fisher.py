@@ -87,4 +87,5 @@ METHOD = base.Method(
     params=Params,
     published=base.Published({"alpha": 1e-6}, "official code of Golatkar et al. 2020"),
     run=run,
+    no_speech="its expectation over the model's labels takes a pass for each class; transcripts are without number",
 )

@@ -73,7 +73,6 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     ε has to be tuned.
     """
     import torch
-    from torch.nn import functional as F
 
     parameters = base.trainable(model)
     optimizer = params.optimizer(model)
@@ -84,9 +83,9 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     for step, ((images_f, labels_f), (images_r, labels_r)) in islice(
         enumerate(zip(forget, retain, strict=True)), base.limit(params.passes, in_pass)
     ):
-        loss_r = F.cross_entropy(model(images_r), labels_r)
+        loss_r = base.loss(model(images_r), labels_r)
         retain_gradients = base.gradients(loss_r, parameters)
-        loss_f = F.cross_entropy(model(images_f), labels_f)
+        loss_f = base.loss(model(images_f), labels_f)
         forget_gradients = base.gradients(-loss_f, parameters)
         past.append(forget_gradients[-1])
         pairs = [
@@ -130,4 +129,5 @@ METHOD = base.Method(
         "paper; the batch sizes are ours (there 256, of far larger sets)",
     ),
     run=run,
+    scenarios=base.ALL,
 )

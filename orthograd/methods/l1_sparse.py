@@ -24,7 +24,6 @@ class Params(base.Sgd):
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Descend L_r + α (1 − e/E) ‖θ‖₁ in pass e = 0, …, E − 1; ‖θ‖₁ is over all trainable parameters."""
     import torch
-    from torch.nn import functional as F
 
     optimizer = params.optimizer(model)
     parameters = base.trainable(model)
@@ -32,7 +31,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     batches = islice(data.batches("retain", params.batch_size), params.passes * steps)
     for step, (images, labels) in enumerate(batches):
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
+        loss = base.loss(model(images), labels)
         norm = torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
         weight = params.alpha * (1 - (step // steps) / params.passes)
         (loss + weight * norm).backward()
@@ -58,4 +57,5 @@ METHOD = base.Method(
         "Jia et al. 2023 and their code; the batch size is ours",
     ),
     run=run,
+    scenarios=base.ALL,
 )

@@ -35,11 +35,10 @@ class Params(base.Params):
 def clipped_mean(model: nn.Module, samples: Samples, clip: float) -> tuple[list[torch.Tensor], float]:
     """Mean over the samples of their gradients, each shortened to at most `clip`; and the share that was shortened."""
     import torch
-    from torch.nn import functional as F
 
     total = [torch.zeros_like(parameter) for parameter in base.trainable(model)]
     shortened = 0
-    for rows in sample_gradients(model, samples, F.cross_entropy):
+    for rows in sample_gradients(model, samples, base.loss):
         norms = torch.stack([part.flatten(1).norm(dim=1) for part in rows]).norm(dim=0)
         scales = clip / norms.clamp(min=clip)
         shortened += int((norms > clip).sum())
@@ -91,4 +90,5 @@ METHOD = base.Method(
         "smoothness constant), batch size and passes are ours",
     ),
     run=run,
+    scenarios=base.ALL,
 )

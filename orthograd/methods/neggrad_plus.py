@@ -26,7 +26,6 @@ class Params(base.Sgd):
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     """Descend α·L_r − (1−α)·L_f, both mean cross-entropies of a batch."""
     import torch
-    from torch.nn import functional as F
 
     optimizer = params.optimizer(model)
     forget = data.batches("forget", params.forget_batch)
@@ -36,8 +35,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     ):
         optimizer.zero_grad()
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])
-        loss_f = F.cross_entropy(logits_f, labels_f)
-        loss_r = F.cross_entropy(logits_r, labels_r)
+        loss_f = base.loss(logits_f, labels_f)
+        loss_r = base.loss(logits_r, labels_r)
         (params.alpha * loss_r - (1 - params.alpha) * loss_f).backward()
         optimizer.step()
         samples = len(labels_f) + len(labels_r)
@@ -63,4 +62,5 @@ METHOD = base.Method(
         "Kurmanji et al. 2023, small scale; batch sizes and passes are ours",
     ),
     run=run,
+    scenarios=base.ALL,
 )

@@ -54,18 +54,27 @@ class RetainBatch:
     """Retain samples of a step.
 
     Attributes:
-        images: (k, C, H, W).
-        targets: labels int64 (k,) for the cross-entropy, or probabilities (k, classes) for the divergence from them.
+        images: (k, C, H, W), or rows of utterances (k,).
+        labels: int64 (k,), or (k, length) of sequences.
+        targets: probabilities (k, classes) or (k, length, vocabulary), for the divergence from them in the place of
+            the cross-entropy.
         forward: samples that passed forward to make the batch.
     """
 
     images: torch.Tensor
-    targets: torch.Tensor
+    labels: torch.Tensor
+    targets: torch.Tensor | None = None
     forward: int = 0
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The batch for the engine."""
+        both = (self.images, self.labels)
+        return both if self.targets is None else (*both, self.targets)
 
 
 def retain_batches(data: base.DataView, params: Common) -> Iterator[RetainBatch]:
-    """Endless batches with the labels as targets."""
+    """Endless batches, for the cross-entropy."""
     for images, labels in data.batches("retain", params.retain_batch):
         yield RetainBatch(images, labels)
 
@@ -83,20 +92,18 @@ def updates(
 
     It ends by itself where a loss or a gradient is not finite any more.
     """
-    from torch.nn import functional as F
-
     from orthograd.engine import NotFiniteError
 
-    def losses(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        images, targets = batch
+    def losses(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        images, labels, *targets = batch
         logits = model(images)
-        if not targets.is_floating_point():
-            return F.cross_entropy(logits, targets, reduction="none")
+        if not targets:
+            return base.losses(logits, labels)
         # Its gradient in the logits is that of KL(targets ‖ softmax(logits)). Autograd's own is a difference of nearly
         # equal numbers where the two are close, and its rounding is not proportional to a sample's weight, which the
         # engine would take for losses that mix samples.
-        found: torch.Tensor = ((logits.softmax(dim=1) - targets).detach() * logits).sum(dim=1)
-        return found
+        found = ((logits.softmax(dim=-1) - targets[0]).detach() * logits).sum(dim=-1)
+        return found if labels.dim() == 1 else base.token_mean(found, labels)
 
     optimizer = params.optimizer(engine.model)
     forget = data.batches("forget", params.forget_batch)
@@ -106,9 +113,7 @@ def updates(
         for number, (forget_batch, retain_batch) in enumerate(islice(batches, steps)):
             optimizer.zero_grad()
             try:
-                diagnostics = engine.backward_from(
-                    losses, forget_batch, (retain_batch.images, retain_batch.targets)
-                )
+                diagnostics = engine.backward_from(losses, forget_batch, retain_batch.tensors)
             except NotFiniteError:
                 # After a step it is the model that has diverged, which is a result; before, it is the data.
                 if number == 0:
@@ -143,4 +148,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    scenarios=base.ALL,
 )

@@ -253,4 +253,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    no_speech="it repeats what a public copy of the code does to image classifiers",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orthograd.methods import base
@@ -18,8 +19,8 @@ def _taught(teacher: nn.Module, batches: Iterator[RetainBatch]) -> Iterator[Reta
 
     for batch in batches:
         with torch.no_grad():
-            targets = teacher(batch.images).softmax(dim=1)
-        yield RetainBatch(batch.images, targets, batch.forward + len(targets))
+            targets = teacher(batch.images).softmax(dim=-1)
+        yield replace(batch, targets=targets, forward=batch.forward + len(targets))
 
 
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
@@ -42,4 +43,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    scenarios=base.ALL,
 )

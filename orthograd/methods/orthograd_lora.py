@@ -26,9 +26,16 @@ def _targets(model: nn.Module) -> list[str]:
     """Names of the layers that get an adapter: all linear and 2-d convolution layers that are called as layers.
 
     torch's attention and encoder layers read the weights of their parts without calling them, so that an adapter there
-    would be passed over.
+    would be passed over; and one on a weight that another module shares, such as the embedding of a language model,
+    would change that module when it is added to the weight.
     """
+    from collections import Counter
+
     from torch import nn
+
+    users = Counter(
+        id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False)
+    )
 
     fused = tuple(
         f"{name}." if name else ""
@@ -38,7 +45,9 @@ def _targets(model: nn.Module) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(fused)
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        and not name.startswith(fused)
+        and users[id(module.weight)] == 1
     ]
 
 
@@ -110,4 +119,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    scenarios=base.ALL,
 )

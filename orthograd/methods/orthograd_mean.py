@@ -34,4 +34,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    scenarios=base.ALL,
 )

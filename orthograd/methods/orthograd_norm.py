@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def logit_gradient_norms(model: nn.Module, samples: Samples) -> torch.Tensor:
     """‖softmax(z) − e_y‖, the norm of each loss's gradient in the logits z: float64 (n,), on the CPU.
 
+    Of a sequence it is the norm over all its tokens, each with its part in the mean.
+
     It takes a forward pass only. The norm in the parameters is at most this times the largest singular value of the
     Jacobian of the logits.
     """
@@ -31,9 +33,18 @@ def logit_gradient_norms(model: nn.Module, samples: Samples) -> torch.Tensor:
             samples.images.split(base.CHUNK_SAMPLES), samples.labels.split(base.CHUNK_SAMPLES), strict=True
         ):
             logits = exact(model(images))
-            targets = F.one_hot(labels, logits.shape[1]).to(logits)
-            norms.append((logits.softmax(dim=1) - targets).norm(dim=1).cpu())
+            # Negative labels are those of no token.
+            targets = F.one_hot(labels.clamp(min=0), logits.shape[-1]).to(logits)
+            found = (logits.softmax(dim=-1) - targets).norm(dim=-1)
+            norms.append((found if labels.dim() == 1 else _of_sequences(found, labels)).cpu())
     return torch.cat(norms)
+
+
+def _of_sequences(norms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Norms (n,) of the gradients of the mean over each sequence's tokens, from the norms (n, length) of the tokens."""
+    own = labels != base.IGNORED
+    found: torch.Tensor = norms.where(own, 0).norm(dim=1)
+    return found / own.sum(dim=1)
 
 
 def batches_by_norm(
@@ -49,7 +60,8 @@ def batches_by_norm(
         weights = logit_gradient_norms(model, samples).clamp(min=torch.finfo(torch.float64).tiny)
         for step in range(steps):
             rows = torch.multinomial(weights, size, generator=generator).to(samples.labels.device)
-            yield RetainBatch(samples.images[rows], samples.labels[rows], 0 if step else len(samples))
+            measured = 0 if step else len(samples)
+            yield RetainBatch(samples.images[rows], samples.labels[rows], forward=measured)
 
 
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
@@ -79,4 +91,5 @@ METHOD = base.Method(
     params=Params,
     published=None,
     run=run,
+    scenarios=base.ALL,
 )

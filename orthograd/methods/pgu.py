@@ -181,4 +181,5 @@ METHOD = base.Method(
         "official code, forgetting samples of CIFAR-10; the batch size is ours (there 128)",
     ),
     run=run,
+    no_speech="its loss is on the probability of one class, and a transcript has one for each of its tokens",
 )

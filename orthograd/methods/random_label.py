@@ -74,4 +74,5 @@ METHOD = base.Method(
         "common default of the baseline in published comparisons; α and the batch sizes are ours",
     ),
     run=run,
+    no_speech="its forget loss is on wrong class labels, and transcripts have none",
 )

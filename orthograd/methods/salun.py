@@ -72,4 +72,5 @@ METHOD = base.Method(
         "Fan et al. 2024 and their code; α and the batch sizes are ours",
     ),
     run=run,
+    no_speech="its forget loss is on wrong class labels, and transcripts have none",
 )

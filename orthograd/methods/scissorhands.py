@@ -78,7 +78,6 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     each pass: a net that is trimmed and not repaired has forgotten everything.
     """
     import torch
-    from torch.nn import functional as F
 
     forget_set = data["forget"]
     trimmed = trim(model, forget_set, params.fraction, data.generator("weights"))
@@ -97,8 +96,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
             memory = [-gradient for gradient in base.mean_gradient(model, forget_set)]
             samples += len(forget_set)
         logits_f, logits_r = model(torch.cat([images_f, images_r])).split([len(labels_f), len(labels_r)])
-        loss_f = F.cross_entropy(logits_f, labels_f)
-        loss_r = F.cross_entropy(logits_r, labels_r)
+        loss_f = base.loss(logits_f, labels_f)
+        loss_r = base.loss(logits_r, labels_r)
         gradients = base.gradients(loss_r - params.forget_weight * loss_f, parameters)
         added = coefficient(gradients, memory, params.margin)
         for parameter, gradient, past in zip(parameters, gradients, memory, strict=True):
@@ -135,4 +134,5 @@ METHOD = base.Method(
         "larger sets), and a pass is one over the forget set",
     ),
     run=run,
+    scenarios=base.ALL,
 )

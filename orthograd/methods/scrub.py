@@ -39,7 +39,6 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     A round is complete at its end.
     """
     import torch
-    from torch.nn import functional as F
 
     original = base.frozen_copy(model)
     optimizer = params.optimizer(model)
@@ -48,11 +47,11 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     retain_steps = data.steps("retain", params.retain_batch)
     for done in count() if params.passes is None else range(params.passes):
         ascent = data.steps("forget", params.forget_batch) if done < params.max_rounds else 0
-        for images, _ in islice(forget, ascent):
+        for images, labels in islice(forget, ascent):
             with torch.no_grad():
                 reference = original(images)
             optimizer.zero_grad()
-            divergence = base.divergence(model(images), reference, params.temperature)
+            divergence = base.divergence(model(images), reference, labels, params.temperature)
             (-divergence).backward()
             optimizer.step()
             yield base.Step(
@@ -63,8 +62,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
                 reference = original(images)
             optimizer.zero_grad()
             logits = model(images)
-            loss = F.cross_entropy(logits, labels)
-            divergence = base.divergence(logits, reference, params.temperature)
+            loss = base.loss(logits, labels)
+            divergence = base.divergence(logits, reference, labels, params.temperature)
             (params.gamma * loss + params.alpha * divergence).backward()
             optimizer.step()
             yield base.Step(
@@ -99,4 +98,5 @@ METHOD = base.Method(
     params=Params,
     published=PUBLISHED,
     run=run,
+    scenarios=base.ALL,
 )

@@ -55,4 +55,5 @@ METHOD = base.Method(
     params=Params,
     published=scrub.PUBLISHED,
     run=run,
+    no_speech="it rewinds by the classification error of forget and held-out data, and transcripts have none",
 )

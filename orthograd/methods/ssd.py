@@ -42,11 +42,10 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
     (n_f + n_r) / n_f or more.
     """
     import torch
-    from torch.nn import functional as F
 
     parameters = base.trainable(model)
     sets = data["forget"], data["retain"]
-    forget, retain = (squared_gradients(model, samples, F.cross_entropy) for samples in sets)
+    forget, retain = (squared_gradients(model, samples, base.loss) for samples in sets)
     counts = [len(samples) for samples in sets]
     chosen = 0
     with torch.no_grad():
@@ -70,4 +69,5 @@ METHOD = base.Method(
         "forget set this α chooses no weight",
     ),
     run=run,
+    scenarios=base.ALL,
 )

@@ -125,5 +125,6 @@ METHOD = base.Method(
         "official code; the number of noise images and the batch size are ours (there 256, of far larger sets)",
     ),
     run=run,
+    no_speech="it learns noise images for a class, and a speaker is no class of the model",
     scenarios=frozenset({"class"}),
 )

@@ -88,6 +88,18 @@ class EncoderCache:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def names(self) -> list[str]:
+        """The utterances, in the order of the rows."""
+        return list(self._rows)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """All rows (n, positions, width), which stay in the file until they are read."""
+        import torch
+
+        return torch.from_numpy(self._encoded)
+
     def read(self, names: Sequence[str]) -> torch.Tensor:
         """The rows (n, positions, width) of the given utterances, as a copy on the CPU.
 

@@ -145,21 +145,33 @@ def write_record(
     path: Path, spec: BaseModel, seed: int, code: str, reader: Reader, cost: Cost, **values: Any
 ) -> None:
     """Write what a run did and read, under which conditions, as JSON."""
-    record = {
+    write_json(path, record(spec, seed, code, reader.reads, reader.device, cost, **values))
+
+
+def record(
+    spec: BaseModel,
+    seed: int,
+    code: str,
+    reads: Sequence[Read],
+    device: torch.device,
+    cost: Cost,
+    **values: Any,
+) -> dict[str, Any]:
+    """What a run did and read, and under which conditions, as it goes into JSON."""
+    return {
         "seed": seed,
         **values,
-        "reads": [asdict(read) for read in reader.reads],
+        "reads": [asdict(read) for read in reads],
         "cost": asdict(cost),
         "spec": spec.model_dump(mode="json"),
         "code": code,
         "commit": provenance.commit(),
         "machine": {
             **provenance.machine(),
-            "device": _device_name(reader.device),
+            "device": _device_name(device),
             "threads": torch.get_num_threads(),
         },
     }
-    write_json(path, record)
 
 
 def _device_name(device: torch.device) -> str:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from orthograd import methods
 from orthograd.config import load
-from orthograd.methods.base import Method
+from orthograd.methods.base import IMAGES, Method
 from orthograd.reporting.text import ABSENT, method_label
 from orthograd.search import Choices, Range, Space
 
@@ -79,8 +79,11 @@ def _section(method: Method, space: Space, tuned: Mapping[str, Mapping[str, Any]
         f"- source: {method.source}",
         f"- reads: {', '.join(sorted(method.reads))}",
     ]
-    if len(method.scenarios) == 1:
-        lines.append(f"- scenario: {next(iter(method.scenarios))} only")
+    images = method.scenarios & IMAGES
+    if len(images) == 1:
+        lines.append(f"- scenario: of images {next(iter(images))} only")
+    if method.no_speech is not None:
+        lines.append(f"- not for speech: {method.no_speech}")
     if method.published is not None:
         lines.append(f"- published defaults: {method.published.source}")
     rows = [

@@ -25,7 +25,7 @@ from orthograd.specs import StoppingRule
 from orthograd.steps import inputs
 from orthograd.steps.start import Spec as StartSpec
 from orthograd.steps.start import start
-from orthograd.unlearning import unlearn
+from orthograd.unlearning import AccuracyWatch, unlearn
 
 # Test accuracy has no part in a search: validation stands in its place.
 GAP_SETS = ("forget", "retain", "validation")
@@ -89,13 +89,10 @@ def run(arguments: Namespace) -> None:
             method,
             method.params.model_validate(params),
             begin.data,
-            watched=begin.sets,
-            risks={},
+            watch=AccuracyWatch(begin.sets, {}, begin.target, spec.evaluation_batch),
             pixels=begin.pixels,
-            target=begin.target,
             stopping=stopping,
             own_end=False,
-            batch_size=spec.evaluation_batch,
             seed=seed,
         )
         end = {name: result.trajectory[-1][f"accuracy_{name}"] for name in GAP_SETS}

@@ -19,7 +19,7 @@ from orthograd.specs import StoppingRule
 from orthograd.steps import inputs
 from orthograd.steps.start import Spec as StartSpec
 from orthograd.steps.start import start
-from orthograd.unlearning import unlearn
+from orthograd.unlearning import AccuracyWatch, unlearn
 
 # The test accuracy is recorded for the figures; neither the method nor the stopping rule sees it.
 MEASURED = ("forget", "validation", "test")
@@ -66,6 +66,7 @@ def run(arguments: Namespace) -> None:
         retained = reader.samples(
             "retain_measured", retain_subset(read_split(split_file), min(spec.retain_size, RETAINED))
         )
+        risks = {"forget": begin.sets["forget"], "retain": retained}
         if seed == arguments.seed[0]:
             # A step on a copy: what the libraries load and keep at their first use is none of the method's cost.
             view = DataView(begin.data, method.reads, seed, begin.pixels)
@@ -75,13 +76,10 @@ def run(arguments: Namespace) -> None:
             method,
             params,
             begin.data,
-            watched=begin.sets,
-            risks={"forget": begin.sets["forget"], "retain": retained},
+            watch=AccuracyWatch(begin.sets, risks, begin.target, spec.evaluation_batch),
             pixels=begin.pixels,
-            target=begin.target,
             stopping=spec.stopping,
             own_end=spec.own_end,
-            batch_size=spec.evaluation_batch,
             seed=seed,
         )
         inputs.save_model(begin.model, out)

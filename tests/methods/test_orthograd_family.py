@@ -175,7 +175,7 @@ def test_retain_samples_are_drawn_in_proportion_to_their_norms() -> None:
     seen = torch.zeros(6, dtype=torch.float64)
     for batch in islice(batches, draws):
         row = (samples.images == batch.images).flatten(1).all(dim=1)
-        assert torch.equal(samples.labels[row], batch.targets)
+        assert torch.equal(samples.labels[row], batch.labels)
         seen[row] += 1
     assert int(seen.sum()) == draws
     deviation = (draws * probabilities * (1 - probabilities)).sqrt()
@@ -192,7 +192,7 @@ def test_a_batch_holds_no_sample_twice_and_also_those_without_a_gradient() -> No
         model[1].bias.copy_(torch.tensor([1000.0, 0.0, 0.0]))
     assert int((logit_gradient_norms(model, samples) == 0).sum()) == 2
     batches = batches_by_norm(model, samples, 6, 1, torch.Generator().manual_seed(0))
-    assert sorted(next(batches).targets.tolist()) == sorted(samples.labels.tolist())
+    assert sorted(next(batches).labels.tolist()) == sorted(samples.labels.tolist())
 
 
 def test_the_norms_are_measured_anew_in_each_pass() -> None:

@@ -15,18 +15,19 @@ from orthograd.methods import base
 def test_the_divergence_is_the_mean_over_samples_and_not_over_classes() -> None:
     # Two classes, so that a logit difference of log 3 is the distribution (3/4, 1/4).
     reference = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
-    logits = torch.zeros(2, 2)
+    logits, labels = torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)
     first = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert float(base.divergence(logits, reference)) == pytest.approx(first / 2, rel=1e-6)
+    assert float(base.divergence(logits, reference, labels)) == pytest.approx(first / 2, rel=1e-6)
     # The other way round it is another number: the reference is the first argument of KL.
     other = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert float(base.divergence(reference, logits)) == pytest.approx(other / 2, rel=1e-6)
+    assert float(base.divergence(reference, logits, labels)) == pytest.approx(other / 2, rel=1e-6)
 
 
 def test_the_temperature_softens_both_sides_and_keeps_the_scale() -> None:
     reference = torch.tensor([[2 * math.log(3), 0.0]])
     first = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert float(base.divergence(torch.zeros(1, 2), reference, 2.0)) == pytest.approx(4 * first, rel=1e-6)
+    found = base.divergence(torch.zeros(1, 2), reference, torch.tensor([0]), 2.0)
+    assert float(found) == pytest.approx(4 * first, rel=1e-6)
 
 
 def test_a_wrong_label_is_never_the_true_one_and_each_other_class_is_as_likely() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from orthograd.data.samples import PixelScale, Samples
 from orthograd.methods.base import DataView, Method, Params, Step, UndeclaredDataError, Updates
 from orthograd.specs import StoppingRule
-from orthograd.unlearning import unlearn
+from orthograd.unlearning import AccuracyWatch, unlearn
 
 
 class Threshold(nn.Module):
@@ -52,20 +52,18 @@ def _run(
     curve_steps: int = 0,
 ):
     model = Threshold().eval()
+    sets = {"forget": FORGET, "test": _samples(9, 10)}
     run = unlearn(
         model,
         method,
         Params(),
         data={"forget": FORGET, "retain": FORGET},
-        watched={"forget": FORGET, "test": _samples(9, 10)},
-        risks={"forget": FORGET, "test": _samples(9, 10)},
+        watch=AccuracyWatch(sets, sets, target, batch_size=3),
         pixels=PixelScale((0.0,), (1.0,)),
-        target=target,
         stopping=StoppingRule(
             every=every, record_every=record_every, max_steps=max_steps, curve_steps=curve_steps
         ),
         own_end=own_end,
-        batch_size=3,
         seed=0,
     )
     return run, model

@@ -1,0 +1,83 @@
+"""Whisper's decoder as a model of utterances: it maps rows of a table to logits.
+
+The methods hand batches of inputs to a model and its outputs, with labels, to a loss. Here the inputs are row numbers,
+int64 (n,), the outputs logits (n, length, vocabulary), and the labels (n, length), see `orthograd.methods.base.losses`.
+What the frozen encoder made of an utterance is looked up by its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import nn
+
+from orthograd.data.samples import Samples
+from orthograd.reads import Read
+from orthograd.speech.losses import token_batch
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+
+    from orthograd.speech.whisper import Whisper
+
+
+class Utterances:
+    """Utterances by their row: what the encoder made of them, and what the decoder reads and is to say.
+
+    Args:
+        encoded: (n, positions, width), may lie in a file.
+        inputs: int64 (n, length), what the decoder reads.
+        labels: int64 (n, length), what it is to say next, see `orthograd.speech.losses`.
+        device: where the model is.
+    """
+
+    def __init__(
+        self, encoded: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor, device: torch.device
+    ) -> None:
+        self.encoded = encoded.to(device)
+        self.inputs = inputs.to(device)
+        self.labels = labels.to(device)
+
+    @classmethod
+    def of(
+        cls, whisper: Whisper, encoded: torch.Tensor, transcripts: Sequence[str], device: torch.device
+    ) -> Self:
+        """The table of encoded utterances (n, positions, width) and their transcripts, in the same order."""
+        tokens = token_batch(whisper, transcripts)
+        return cls(encoded, tokens["inputs"], tokens["labels"], device)
+
+    def samples(self, rows: Sequence[int], read: Read | None = None) -> Samples:
+        """Some utterances, as the methods take them."""
+        chosen = torch.tensor(rows, device=self.labels.device)
+        return Samples(chosen, self.labels[chosen], read)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A teacher reads the same table.
+        return self
+
+
+class Speller(nn.Module):
+    """The decoder of a Whisper model, which it shares, over a table of utterances.
+
+    The output layer is the embedding of the tokens, as in the whole model. Whatever changes the decoder in place,
+    adapters as well, changes the Whisper model.
+    """
+
+    def __init__(self, model: WhisperForConditionalGeneration, utterances: Utterances) -> None:
+        super().__init__()
+        self.decoder = model.model.decoder
+        self.proj_out = model.proj_out
+        self.utterances = utterances
+        self.requires_grad_(True).eval()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Logits (n, length, vocabulary) of the utterances in some rows, int64 (n,)."""
+        states = self.decoder(
+            input_ids=self.utterances.inputs[rows],
+            encoder_hidden_states=self.utterances.encoded[rows],
+            use_cache=False,
+        ).last_hidden_state
+        logits: torch.Tensor = self.proj_out(states)
+        return logits

@@ -1,0 +1,121 @@
+"""What the speech steps share: how a model and the utterances are loaded, and how transcripts are written."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from orthograd.data.samples import Samples
+from orthograd.reads import Read, digest
+from orthograd.speech.evaluation import Listener, utterance_losses
+from orthograd.speech.model import Speller, Utterances
+from orthograd.speech.specs import Decoding
+from orthograd.speech.splits import SCORED_SETS
+from orthograd.speech.transcription import EncoderCache
+from orthograd.speech.whisper import load
+from orthograd.steps import inputs
+from orthograd.steps.speech_encode import content_hash
+
+KEYS = ["setting", "method", "speaker", "seed"]
+
+
+class Spec(inputs.Spec):
+    """The settings of a step that works with a speech model."""
+
+    corpus: str
+    setting: str
+    decoding: Decoding
+    scored: int
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments that say what a model is and what it hears."""
+    parser.add_argument("--whisper", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--encoded", type=Path, required=True, help="what the encoder made of the utterances")
+    parser.add_argument("--utterances", type=Path, required=True, help="CSV of the utterances")
+    parser.add_argument("--splits", type=Path, required=True, help="CSV: the set of each utterance")
+
+
+class Study:
+    """A Whisper model, the utterances by their row, and the sets; notes what is read.
+
+    Attributes:
+        listener: transcribes with the model.
+        model: the model's decoder, which is trained.
+        splits: as `orthograd.speech.splits.split` makes it, with the column `row`.
+        device: where the model is.
+        reads: what was read since `forget_reads`, each set once.
+    """
+
+    def __init__(self, spec: Spec, whisper: Path, encoded: Path, utterances: Path, splits: Path) -> None:
+        self.device = inputs.set_up(spec)
+        loaded = load(whisper)
+        loaded.model.to(self.device)
+        cache = EncoderCache(encoded)
+        rows = {name: row for row, name in enumerate(cache.names)}
+        text = {"id": str, "speaker": str, "utterance_speaker": str}
+        transcripts = pd.read_csv(utterances, dtype=text).set_index("id")["transcript"]
+        references = transcripts.loc[cache.names].tolist()
+        table = Utterances.of(loaded, cache.rows, references, self.device)
+        self.listener = Listener(loaded, table, references, spec.decoding)
+        self.model = Speller(loaded.model, table)
+        self.splits = pd.read_csv(splits, dtype=text)
+        self.splits["row"] = self.splits["id"].map(rows)
+        self.reads: list[Read] = []
+        self._spec = spec
+
+    def rows(self, speaker: str, seed: int, *sets: str) -> list[int]:
+        """The rows of some sets, where a speaker is forgotten."""
+        chosen = (self.splits["speaker"] == speaker) & (self.splits["seed"] == seed)
+        return self.splits.loc[chosen & self.splits["set"].isin(sets), "row"].tolist()
+
+    def samples(self, name: str, rows: Sequence[int]) -> Samples:
+        """Utterances as the methods take them, noted as the set `name`."""
+        encoded = self.listener.utterances.encoded
+        hashes = [content_hash(encoded[row].cpu().numpy()) for row in rows]
+        read = Read(name, self._spec.corpus, "utterances", len(rows), digest(hashes))
+        if read not in self.reads:
+            self.reads.append(read)
+        return self.listener.utterances.samples(rows, read)
+
+    def transcripts(self, rows: Sequence[int]) -> pd.DataFrame:
+        """Transcripts, errors and losses of the model as it is, by row."""
+        wanted = sorted(set(rows))
+        found = self.listener.scores(wanted)
+        batch = self._spec.decoding.batch_size
+        found["loss"] = utterance_losses(self.model, self.listener.utterances, wanted, batch)
+        return found.assign(row=wanted)
+
+    def scored(self, speaker: str, seed: int) -> pd.DataFrame:
+        """The rows of the splits whose transcripts are scored where a speaker is forgotten."""
+        own = self.splits[(self.splits["speaker"] == speaker) & (self.splits["seed"] == seed)]
+        parts = []
+        for name in SCORED_SETS:
+            part = own[own["set"] == name]
+            if name in ("forget_train", "retain"):
+                part = part.iloc[:: -(-len(part) // self._spec.scored)]
+            parts.append(part)
+        return pd.concat(parts)
+
+    def table(self, method: str, speaker: str, seed: int, transcripts: pd.DataFrame) -> pd.DataFrame:
+        """The rows of utterances.csv of one run, from `transcripts` of all that is scored."""
+        merged = self.scored(speaker, seed).merge(transcripts, on="row", validate="one_to_one")
+        merged = merged.assign(setting=self._spec.setting, method=method)
+        first = [*KEYS, "set", "id", "utterance_speaker"]
+        return merged[first + [name for name in transcripts.columns if name != "row"]]
+
+
+def load_decoder(study: Study, path: Path) -> None:
+    """Put a fine-tuned decoder, which `inputs.save_model` wrote, into the model."""
+    from safetensors.torch import load_file
+
+    study.model.decoder.load_state_dict(load_file(path, device=str(study.device)), strict=True)
+
+
+def weights(study: Study) -> dict[str, torch.Tensor]:
+    """A copy of the decoder's weights."""
+    return {name: value.clone() for name, value in study.model.decoder.state_dict().items()}

@@ -1,0 +1,84 @@
+"""Collect the runs of the speech experiment into tidy tables, with a few recordings of the forgotten speakers."""
+
+from __future__ import annotations
+
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orthograd.reads import digest
+from orthograd.records import read_json, write_json
+from orthograd.steps.speech import KEYS
+
+# Recordings of the held-out utterances of each forgotten speaker that the page plays.
+PLAYED = 3
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with SPEAKERS.TXT")
+    for name in ("utterances", "speakers", "splits", "hashes", "similarity"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="CSV of the corpus")
+    for name in ("transcripts", "runs", "trajectories"):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="CSV of each method")
+    parser.add_argument("--records", type=Path, nargs="+", required=True, help="JSON of each method")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+
+
+def run(arguments: Namespace) -> None:
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    for paths, name in (
+        (arguments.transcripts, "utterances"),
+        (arguments.runs, "runs"),
+        (arguments.trajectories, "trajectories"),
+    ):
+        _together(paths).to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+    for path, name in ((arguments.speakers, "speakers"), (arguments.similarity, "similarity")):
+        shutil.copyfile(path, out / f"{name}.csv")
+    records = [record for path in arguments.records for record in read_json(path)["runs"]]
+    write_json(
+        out / "conditions.json",
+        {
+            "commits": sorted({record["commit"] for record in records}),
+            "machines": list({str(record["machine"]): record["machine"] for record in records}.values()),
+        },
+    )
+    text = {"id": str, "speaker": str, "utterance_speaker": str}
+    splits = pd.read_csv(arguments.splits, dtype=text)
+    hashes = pd.read_csv(arguments.hashes, dtype=text).set_index("id")["sha256"]
+    write_json(out / "evidence.json", {"sets": _sets(splits, hashes), "runs": records})
+    _recordings(splits, pd.read_csv(arguments.utterances, dtype=text), arguments.corpus, out / "audio")
+
+
+def _together(paths: Sequence[Path]) -> pd.DataFrame:
+    """The tables of all methods, as text, so that no number is written anew."""
+    table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
+    first = [*KEYS, *(name for name in ("step", "seconds") if "step" in table)]
+    return table[first + [name for name in table if name not in first]]
+
+
+def _sets(splits: pd.DataFrame, hashes: pd.Series[str]) -> list[dict[str, Any]]:
+    """What each set of each run holds, as `orthograd.reads.Read` tells what was read."""
+    return [
+        {
+            "seed": int(str(seed)),
+            "speaker": speaker,
+            "set": name,
+            "utterances": len(rows),
+            "sha256": digest(hashes.loc[rows["id"]]),
+        }
+        for (seed, speaker, name), rows in splits.groupby(["seed", "speaker", "set"])
+    ]
+
+
+def _recordings(splits: pd.DataFrame, utterances: pd.DataFrame, corpus: Path, out: Path) -> None:
+    """The first held-out utterances of each forgotten speaker, of the first seed."""
+    out.mkdir(exist_ok=True)
+    paths = utterances.set_index("id")["path"]
+    held_out = splits[(splits["set"] == "forget_heldout") & (splits["seed"] == splits["seed"].iloc[0])]
+    for name in held_out.groupby("speaker", sort=False).head(PLAYED)["id"]:
+        shutil.copyfile(corpus / paths[name], out / f"{name}.flac")

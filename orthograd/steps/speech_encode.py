@@ -1,0 +1,78 @@
+"""Compute the encoder's output of the utterances that are used, once; and how alike the speakers' voices are."""
+
+from __future__ import annotations
+
+import hashlib
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from orthograd.speech.corpus import read_audio
+from orthograd.speech.transcription import EncoderCache
+from orthograd.speech.whisper import load
+from orthograd.steps import inputs
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--spec", type=inputs.Spec.model_validate_json, required=True, help="JSON: the settings"
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with SPEAKERS.TXT")
+    parser.add_argument("--utterances", type=Path, required=True, help="CSV of the utterances that are used")
+    parser.add_argument("--whisper", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--encoded", type=Path, required=True, help="array to write, its names beside it")
+    parser.add_argument(
+        "--hashes", type=Path, required=True, help="CSV to write: SHA-256 of each encoded utterance"
+    )
+    parser.add_argument("--similarity", type=Path, required=True, help="CSV to write: how alike voices are")
+
+
+def run(arguments: Namespace) -> None:
+    device = inputs.set_up(arguments.spec)
+    utterances = pd.read_csv(arguments.utterances, dtype={"id": str, "speaker": str})
+    whisper = load(arguments.whisper)
+    whisper.model.to(device)
+    names = utterances["id"].tolist()
+    audio = (read_audio(arguments.corpus / path) for path in utterances["path"])
+    EncoderCache.write(arguments.encoded, whisper, names, audio, device)
+    encoded = EncoderCache(arguments.encoded).rows.numpy()
+    hashes = [content_hash(row) for row in encoded]
+    table = pd.DataFrame({"id": names, "sha256": hashes})
+    table.to_csv(arguments.hashes, index=False, lineterminator="\n")
+    # What is said stands in the first seconds; the rest is the silence that every utterance is padded with.
+    heard = np.ceil(utterances["seconds"].to_numpy() * encoded.shape[1] / 30).astype(int)
+    means = np.stack([row[:count].mean(axis=0) for row, count in zip(encoded, heard, strict=True)])
+    similarity(utterances["speaker"].tolist(), means).to_csv(
+        arguments.similarity, index=False, lineterminator="\n"
+    )
+
+
+def content_hash(encoded: np.ndarray) -> str:
+    """SHA-256 of one utterance's encoder output (positions, width), float32."""
+    return hashlib.sha256(np.ascontiguousarray(encoded).tobytes()).hexdigest()
+
+
+def similarity(speakers: list[str], means: np.ndarray) -> pd.DataFrame:
+    """`speaker`, `other`, `similarity`: the cosine of the speakers' mean encoder outputs, without what all share.
+
+    Args:
+        speakers: of each utterance.
+        means: (n, width), the mean encoder output of each utterance.
+    """
+    by_speaker = pd.DataFrame(means.astype(np.float64)).groupby(speakers, sort=False).mean()
+    # All speech lies in one direction: only what differs from the mean voice tells voices apart.
+    centred = by_speaker - by_speaker.mean()
+    unit = centred.div(np.sqrt((centred**2).sum(axis=1)), axis=0)
+    cosines = unit.to_numpy() @ unit.to_numpy().T
+    names = list(by_speaker.index)
+    return pd.DataFrame(
+        [
+            (speaker, other, float(cosines[row, column]))
+            for row, speaker in enumerate(names)
+            for column, other in enumerate(names)
+            if row != column
+        ],
+        columns=["speaker", "other", "similarity"],
+    )
