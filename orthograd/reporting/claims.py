@@ -186,7 +186,12 @@ def _small_retain_set(study: Study) -> Finding:
 
 def _per_sample(study: Study) -> Finding:
     images = [experiment for experiment in study.images if MEAN in experiment.methods]
-    speech = [data for data in study.speech if MEAN in data.experiment.methods]
+    speech = [
+        (data, setting)
+        for data in study.speech
+        for setting, names in data.experiment.methods.items()
+        if MEAN in names
+    ]
     if not images and not speech:
         return Finding(
             "not testable here",
@@ -218,11 +223,10 @@ def _per_sample(study: Study) -> Finding:
             )
     if images:
         texts.append(sample_text(seeds))
-    for of_speech in speech:
-        for setting in of_speech.experiment.settings:
-            outcome, text = per_sample_over_mean(of_speech, setting, MEAN)
-            outcomes.append(outcome)
-            texts.append(text)
+    for of_speech, setting in speech:
+        outcome, text = per_sample_over_mean(of_speech, setting, MEAN)
+        outcomes.append(outcome)
+        texts.append(text)
     texts.append("Of the spreads no significance is claimed.")
     return Finding(joined(outcomes), " ".join(texts))
 

@@ -293,7 +293,7 @@ def _spoken(
     experiment = found[0].experiment
     if PRETRAINED not in experiment.settings:
         return experiment, None, None, f"{experiment.id} of this report lacks the setting {PRETRAINED}"
-    if cell.method not in experiment.methods:
+    if cell.method not in experiment.methods[PRETRAINED]:
         return experiment, None, None, f"{cell.method} is not in {experiment.id} of this report"
     model, obstacle = _model(cell.model, [experiment.model])
     if model is None:

@@ -19,12 +19,13 @@ from orthograd.reporting.figures import figure_captions
 from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.speech import section as spoken
-from orthograd.reporting.speech.experiment import Setting, file_name
+from orthograd.reporting.speech.experiment import file_name
 from orthograd.reporting.speech.figures import figure_caption as speech_caption
 from orthograd.reporting.speech.tables import all_tables, setting_text, transcribers
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
 from orthograd.reporting.write import FIGURE_FORMATS, TABLE_FORMATS, figure_path, table_path
+from orthograd.speech.specs import Setting
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,12 @@ LEVELS = {
 }
 
 
-def make_experiment(**changes) -> SpeechExperiment:
+def make_experiment(settings=("pretrained", "fine-tuned"), methods=METHODS, **changes) -> SpeechExperiment:
     values = {
         "id": "T-ASR",
         "title": "Speaker unlearning",
         "model": "whisper-tiny.en",
-        "settings": ["pretrained", "fine-tuned"],
-        "methods": METHODS,
+        "methods": dict.fromkeys(settings, methods),
         "levels": [0.3, 0.6],
         "substitutions": SUBSTITUTIONS,
     }
@@ -141,5 +140,5 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
 
 def make_data(**changes) -> SpeechData:
     """The study as the report reads it."""
-    experiment = make_experiment(settings=list(changes.get("settings", ("pretrained", "fine-tuned"))))
+    experiment = make_experiment(changes.get("settings", ("pretrained", "fine-tuned")))
     return SpeechData.of_frames(experiment, *make_frames(**changes))

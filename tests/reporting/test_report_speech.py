@@ -175,7 +175,7 @@ def test_trained_parameters_and_memory_are_shown(tables):
 def _path(study_frames, method, forget, test):
     paths = study_frames[2]
     rows = paths["method"] == method
-    for column, values in (("wer_forget_train", forget), ("wer_test", test)):
+    for column, values in (("wer_forget_validation", forget), ("wer_test", test)):
         paths.loc[rows, column] = np.tile(values, int(rows.sum()) // len(values))
 
 
@@ -205,7 +205,7 @@ def test_checks_without_a_test_rate_are_passed_over():
 def test_a_run_that_never_gets_there_is_counted():
     frames = make_frames(speakers=["anna", "bert"], settings=("pretrained",))
     paths = frames[2]
-    paths.loc[(paths["method"] == "orthograd") & (paths["speaker"] == "bert"), "wer_forget_train"] = 0.1
+    paths.loc[(paths["method"] == "orthograd") & (paths["speaker"] == "bert"), "wer_forget_validation"] = 0.1
     found = comparison.at_level(_study(frames, settings=["pretrained"]), "pretrained", "orthograd", 0.3)
     assert (found.reached, found.crossed, found.runs) == (1, 1, 2)
     assert found.obstacle == "not reached (1/2)"
@@ -462,10 +462,10 @@ def test_a_setting_without_runs_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ["ft", "neggrad"]}, "lacks 'orthograd'"),
+        ({"methods": ["ft", "neggrad"]}, "lack 'orthograd'"),
         ({"methods": ["orthograd", "original"]}, "remove it"),
         ({"levels": [0.6, 0.3]}, "ascending"),
-        ({"settings": ["pretrained", "pretrained"]}, "twice"),
+        ({"methods": ["orthograd", "ft", "ft"]}, "twice"),
     ],
 )
 def test_experiments_that_cannot_be_shown(changes, message):

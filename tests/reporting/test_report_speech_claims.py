@@ -104,7 +104,7 @@ def _paths(frames, method, ends):
     paths = frames[2]
     for speaker, end in ends.items():
         rows = (paths["method"] == method) & (paths["speaker"] == speaker)
-        paths.loc[rows, "wer_forget_train"] = np.linspace(0.1, 0.6, int(rows.sum()))
+        paths.loc[rows, "wer_forget_validation"] = np.linspace(0.1, 0.6, int(rows.sum()))
         paths.loc[rows, "wer_test"] = np.linspace(0.1, end, int(rows.sum()))
 
 
@@ -139,9 +139,9 @@ def test_claim_2_compares_at_the_highest_level_to_which_both_come():
     frames = _ablation([0.1] * 4, [0.2, 0.4, 0.6, 0.8])
     paths = frames[2]
     rows = (paths["method"] == "orthograd") & (paths["speaker"] == "anna")
-    paths.loc[rows, "wer_forget_train"] = np.linspace(0.1, 0.5, int(rows.sum()))
+    paths.loc[rows, "wer_forget_validation"] = np.linspace(0.1, 0.5, int(rows.sum()))
     assert "at a forget one of 30%" in _decide(2, _study(frames)).text
-    paths.loc[rows, "wer_forget_train"] = 0.1
+    paths.loc[rows, "wer_forget_validation"] = 0.1
     finding = _decide(2, _study(frames))
     assert finding.outcome == "not testable here"
     assert "no level of forgetting to which both come" in finding.text

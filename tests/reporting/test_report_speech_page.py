@@ -126,7 +126,7 @@ def test_the_verdict_is_made_from_the_data():
     assert "retrained without the speaker: 30.0% and 10.0%." in text
     assert "NegGrad, of the baselines with most runs at their target (4 of 4)" in text
     assert "n = 4 speakers: no significance is claimed" in text
-    assert "the target is a word error rate of 40.0%" in stop_text(data)
+    assert "fine-tuned what the retrained model has there, 40.0%. Nothing else" in stop_text(data)
 
 
 def test_sound_that_is_missing_is_an_error(collected, report, html):

@@ -8,9 +8,9 @@ from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD
 from orthograd.reporting.findings import Difference, Finding, joined, sample_text
 from orthograd.reporting.speech.comparison import at_level
 from orthograd.reporting.speech.data import GROUPS, HELD_OUT, RETAIN_SPEAKERS, TEST, SpeechData
-from orthograd.reporting.speech.experiment import Setting
 from orthograd.reporting.statistics import interval
 from orthograd.reporting.text import estimate, number
+from orthograd.speech.specs import Setting
 
 KEPT = 2.0
 """Percentage points: the word error rate of others is kept if it rises by less."""

@@ -13,11 +13,12 @@ from scipy import stats
 from orthograd.metrics.equal_forgetting import at_forget_accuracy
 from orthograd.reporting.experiment import ORIGINAL, RETRAINED
 from orthograd.reporting.speech.data import RETAIN_SPEAKERS, TEST, SpeechData
-from orthograd.reporting.speech.experiment import FINE_TUNED, Setting
+from orthograd.reporting.speech.experiment import FINE_TUNED
 from orthograd.reporting.text import ABSENT
 from orthograd.speech.scores import normalise
+from orthograd.speech.specs import Setting
 
-CURVE = ("wer_forget_train", "wer_test")
+CURVE = ("wer_forget_validation", "wer_test")
 """Columns of the trajectories: forgetting, and what is kept."""
 
 
@@ -30,7 +31,7 @@ def curves(data: SpeechData, setting: Setting, method: str) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class AtLevel:
-    """Test word error rates at one level of the word error rate on the unlearned utterances.
+    """Test word error rates at one level of that of the forgotten speaker.
 
     Attributes:
         values: one a speaker (index), the mean over its seeds; NaN where a seed has none.
@@ -154,7 +155,7 @@ def best_baselines(data: SpeechData, setting: Setting, count: int) -> list[str]:
         reached = data.reached(setting, method)
         return -(reached[0] if reached else 0), float(data.rate(setting, method, TEST).mean())
 
-    return sorted(data.experiment.baselines, key=place)[:count]
+    return sorted(data.experiment.baselines(setting), key=place)[:count]
 
 
 def reached_text(data: SpeechData, setting: Setting, method: str) -> str:

@@ -14,9 +14,9 @@ from typing import Self
 import pandas as pd
 
 from orthograd.reporting.data import ReportError
-from orthograd.reporting.experiment import ORIGINAL, RETRAINED
-from orthograd.reporting.speech.experiment import Setting, SpeechExperiment, references
+from orthograd.reporting.speech.experiment import SpeechExperiment
 from orthograd.speech.scores import COUNTS, FLAGS, rates
+from orthograd.speech.specs import REFERENCES, Setting
 
 KEYS = ["setting", "method", "speaker", "seed"]
 RUN_NUMBERS = [
@@ -125,11 +125,9 @@ class SpeechData:
             raise ReportError(
                 "utterances: a reference has no words; leave the utterance out, it has no error rate"
             )
+        shown = {(setting, row) for setting in experiment.settings for row in experiment.rows(setting)}
         chosen = [
-            frame[
-                frame["setting"].isin(experiment.settings)
-                & frame["method"].isin([ORIGINAL, RETRAINED, *experiment.methods])
-            ]
+            frame[[key in shown for key in zip(frame["setting"], frame["method"], strict=True)]]
             for frame in (utterances, runs, trajectories)
         ]
         flags = dict.fromkeys(FLAGS, "bool")
@@ -169,7 +167,7 @@ class SpeechData:
                         f"{absent[0]} and {len(absent) - 1} more; compute these runs with `snakemake`, or take the "
                         "method out of the experiment"
                     )
-            for method in self.experiment.methods:
+            for method in self.experiment.methods[setting]:
                 verdicts = self.runs_of(setting, method)["target_reached"]
                 if verdicts.isna().any() or verdicts.empty:
                     raise ReportError(
@@ -228,7 +226,7 @@ class SpeechData:
 
     def reached(self, setting: Setting, method: str) -> tuple[int, int] | None:
         """Runs that reached their target, of so many; None for a model that has none."""
-        if method in references(setting):
+        if method in REFERENCES[setting]:
             return None
         verdicts = self.runs_of(setting, method)["target_reached"]
         return int(verdicts.sum()), len(verdicts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orthograd import methods
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED, ExperimentId
+from orthograd.speech.specs import REFERENCES, Setting
 
-Setting = Literal["pretrained", "fine-tuned"]
 PRETRAINED: Setting = "pretrained"
 FINE_TUNED: Setting = "fine-tuned"
 
@@ -31,42 +31,45 @@ class SpeechExperiment(BaseModel):
     id: ExperimentId = Field(description="Short name, for example T-ASR; names the files")
     title: str = Field(min_length=1, description="One line for headings")
     model: str = Field(min_length=1, description="Name of the model, as the registry has it")
-    settings: list[Setting] = Field(
+    methods: dict[Setting, list[str]] = Field(
         min_length=1,
-        description="pretrained: from the published weights; fine-tuned: after training on the corpus",
+        description="Unlearning methods, in table order; pretrained: from the published weights, fine-tuned: after "
+        "training on the corpus",
     )
-    methods: list[str] = Field(min_length=2, description="Unlearning methods, in table order")
     levels: list[Annotated[float, Field(gt=0)]] = Field(
         min_length=1,
-        description="word error rates on the forget set (fractions, ascending) at which test is compared",
+        description="word error rates of the forgotten speaker (fractions, ascending) at which test is compared",
     )
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
 
     @property
-    def forms(self) -> list[str]:
+    def settings(self) -> list[Setting]:
+        """In the order of the report."""
+        return list(self.methods)
+
+    def forms(self, setting: Setting) -> list[str]:
         """The runs that are a form of OrthoGrad; the first is OrthoGrad as it is."""
-        found = [run for run in self.methods if methods.of_run(run).startswith(ORTHOGRAD)]
+        found = [run for run in self.methods[setting] if methods.of_run(run).startswith(ORTHOGRAD)]
         return sorted(found, key=lambda run: run != ORTHOGRAD)
 
-    @property
-    def baselines(self) -> list[str]:
+    def baselines(self, setting: Setting) -> list[str]:
         """The other runs."""
-        return [run for run in self.methods if run not in self.forms]
+        return [run for run in self.methods[setting] if run not in self.forms(setting)]
 
     def rows(self, setting: Setting) -> list[str]:
         """All rows of a table, in order."""
-        return [*references(setting), *self.methods]
+        return [*REFERENCES[setting], *self.methods[setting]]
 
     def table_names(self, setting: Setting) -> list[str]:
         """The tables of a setting, without its name."""
         names = [*_TABLES, *(_RETRAINED_TABLES if setting == FINE_TUNED else ())]
-        return [*names, _ABLATION] if len(self.forms) > 1 else names
+        return [*names, _ABLATION] if len(self.forms(setting)) > 1 else names
 
     def figure_names(self, setting: Setting) -> list[str]:
         """The figures of a setting, without its name."""
-        return [*_FIGURES, _ABLATION] if len(self.forms) > 1 else list(_FIGURES)
+        return [*_FIGURES, _ABLATION] if len(self.forms(setting)) > 1 else list(_FIGURES)
 
     @property
     def audio(self) -> str:
@@ -85,26 +88,18 @@ class SpeechExperiment(BaseModel):
 
     @model_validator(mode="after")
     def _methods_can_be_compared(self) -> Self:
-        for name, values in (("settings", self.settings), ("methods", self.methods)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} of experiment {self.id} lists a name twice: {values}; keep one")
         if sorted(set(self.levels)) != self.levels:
             raise ValueError(f"levels of {self.id} are {self.levels}; name each once, in ascending order")
-        reserved = {ORIGINAL, RETRAINED} & set(self.methods)
-        if reserved:
-            raise ValueError(
-                f"methods of experiment {self.id} lists {sorted(reserved)}; remove it, these rows are always shown"
-            )
-        if ORTHOGRAD not in self.methods:
-            raise ValueError(
-                f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
-            )
+        for setting, names in self.methods.items():
+            where = f"methods of experiment {self.id}, {setting},"
+            if len(set(names)) != len(names):
+                raise ValueError(f"{where} list a name twice: {names}; keep one")
+            reserved = {ORIGINAL, RETRAINED} & set(names)
+            if reserved:
+                raise ValueError(f"{where} list {sorted(reserved)}; remove it, these rows are always shown")
+            if ORTHOGRAD not in names:
+                raise ValueError(f"{where} lack '{ORTHOGRAD}'; add it, every other is compared to it")
         return self
-
-
-def references(setting: Setting) -> tuple[str, ...]:
-    """The models that no method made."""
-    return (ORIGINAL, RETRAINED) if setting == FINE_TUNED else (ORIGINAL,)
 
 
 def file_name(name: str, setting: Setting) -> str:

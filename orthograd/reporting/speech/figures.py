@@ -30,10 +30,11 @@ from orthograd.reporting.figures import (
 )
 from orthograd.reporting.speech import comparison
 from orthograd.reporting.speech.data import GROUPS, HELD_OUT, RETAIN_SPEAKERS, TEST, SpeechData
-from orthograd.reporting.speech.experiment import Setting, file_name, references
+from orthograd.reporting.speech.experiment import file_name
 from orthograd.reporting.speech.statistics import significance_text, speakers_text
 from orthograd.reporting.speech.tables import caption
 from orthograd.reporting.text import listing, method_label, number
+from orthograd.speech.specs import REFERENCES, Setting
 
 CAP = 150.0
 """Percent: word error rates above are drawn there, so that a model that repeats itself leaves the scale readable."""
@@ -76,7 +77,7 @@ def speakers(data: SpeechData, setting: Setting) -> RenderedFigure:
 
 def ablation(data: SpeechData, setting: Setting) -> RenderedFigure:
     """The same of the forms of OrthoGrad, with their spread over speakers."""
-    rows = [*references(setting), *data.experiment.forms]
+    rows = [*REFERENCES[setting], *data.experiment.forms(setting)]
     return _dots(data, setting, "ablation", rows, (HELD_OUT, RETAIN_SPEAKERS, TEST), deviation=True)
 
 
@@ -124,7 +125,7 @@ def _dots(
 def curves(data: SpeechData, setting: Setting) -> RenderedFigure:
     """Test against forget word error rate along the runs: one panel a method, one line a speaker and seed."""
     styles = speaker_styles(data)
-    methods = data.experiment.methods
+    methods = data.experiment.methods[setting]
     with mpl.style.context(STYLE):
         figure, axes = _panels(len(methods), len(data.forgotten(setting)))
         for index, (ax, method) in enumerate(zip(axes, methods, strict=True)):
@@ -158,7 +159,7 @@ def curves(data: SpeechData, setting: Setting) -> RenderedFigure:
 def similarity(data: SpeechData, setting: Setting) -> RenderedFigure:
     """Damage to other voices against their likeness to the forgotten one: one panel a method, one marker a pair."""
     styles = speaker_styles(data)
-    methods = data.experiment.methods
+    methods = data.experiment.methods[setting]
     with mpl.style.context(STYLE):
         figure, axes = _panels(len(methods), len(data.forgotten(setting)))
         for index, (ax, method) in enumerate(zip(axes, methods, strict=True)):
@@ -190,16 +191,16 @@ def figure_caption(data: SpeechData, setting: Setting, name: str) -> Caption:
         "speakers": f"{dots} {significance_text(n)}.",
         "ablation": f"Forms of OrthoGrad at the end of their runs. {dots} {significance_text(n)}.",
         "curves": (
-            "Word error rate of the test speakers against that of the unlearned utterances, from the original model "
-            f"(left) along each run, at the checks at which both were measured; one line a speaker and seed "
-            f"({speakers_text(n)}). Lower is better at equal forgetting. Dotted: the levels of the table. "
-            f"{_empty(data, setting)}Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
+            "Word error rate of the test speakers against that of the forgotten speaker's utterances that stopping "
+            "looks at, from the original model (left) along each run, at the checks at which both were measured; "
+            f"one line a speaker and seed ({speakers_text(n)}). Lower is better at equal forgetting. Dotted: the "
+            f"levels of the table. {_empty(data, setting)}Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
         ),
         "similarity": (
             "Word error rate of a retain or test speaker after another was forgotten, minus that of the original "
-            "model, in percentage points, against the cosine of the two voices' mean encoder outputs; colour and "
-            f"marker: the forgotten speaker ({speakers_text(n)}). ρ: Spearman's rank correlation over pairs, which "
-            f"share voices: a description, no test. Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
+            "model, in percentage points, against the likeness of the two voices; colour and marker: the forgotten "
+            f"speaker ({speakers_text(n)}). ρ: Spearman's rank correlation over pairs, which share voices: a "
+            f"description, no test. Above {number(CAP, 0)} drawn at {number(CAP, 0)}."
         ),
     }
     return caption(data, setting, texts[name])
@@ -208,7 +209,7 @@ def figure_caption(data: SpeechData, setting: Setting, name: str) -> Caption:
 def _empty(data: SpeechData, setting: Setting) -> str:
     without = [
         method_label(method)
-        for method in data.experiment.methods
+        for method in data.experiment.methods[setting]
         if len(comparison.curves(data, setting, method)) <= data.n(setting)
     ]
     return f"Without checks along the way: {listing(without)}. " if without else ""

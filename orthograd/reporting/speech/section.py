@@ -11,10 +11,11 @@ from urllib.parse import quote
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.speech.comparison import best_baselines
 from orthograd.reporting.speech.data import HELD_OUT, TEST, SpeechData
-from orthograd.reporting.speech.experiment import FINE_TUNED, Setting, SpeechExperiment
+from orthograd.reporting.speech.experiment import FINE_TUNED, SpeechExperiment
 from orthograd.reporting.speech.statistics import significance_text
 from orthograd.reporting.speech.tables import Utterance, transcripts
 from orthograd.reporting.text import method_label, number
+from orthograd.speech.specs import Setting
 
 AUDIO_FORMATS = (".flac", ".wav")
 
@@ -77,27 +78,25 @@ def opening(studies: Sequence[SpeechData]) -> str:
         len(data.runs_of(setting, method))
         for data in studies
         for setting in data.experiment.settings
-        for method in data.experiment.methods
+        for method in data.experiment.methods[setting]
     )
     return f"On speech: {runs} unlearning runs, each of which forgets one speaker." if studies else ""
 
 
 def stop_text(data: SpeechData) -> str:
     """What stopping looks at, with the targets of the runs."""
-    targets = 100 * data.runs["target"].dropna()
-    if targets.empty:
-        at = "the runs have no target"
-    elif targets.min() == targets.max():
-        at = f"the target is a word error rate of {number(targets.min(), 1)}%"
-    else:
-        at = (
-            f"the targets are word error rates from {number(targets.min(), 1)}% to {number(targets.max(), 1)}%, "
-            "depending on the run"
+    parts = []
+    for setting in data.experiment.settings:
+        targets = 100 * data.runs.loc[data.runs["setting"] == setting, "target"]
+        low, high = number(targets.min(), 1), number(targets.max(), 1)
+        where = "what the retrained model has there" if setting == FINE_TUNED else "a given one"
+        parts.append(
+            f"{setting} {where}, {low}%" + ("" if low == high else f" to {high}%, depending on the run")
         )
     return (
-        "Stopping looks at utterances of the forgotten speaker that are set apart for it (forget_validation) and at "
-        f"validation speakers, never at the held-out utterances or the test speakers; {at}. A run that does not get "
-        "there counts as 'target not reached'."
+        "A run stops at the first check at which the word error rate on utterances of the forgotten speaker that "
+        f"are set apart for it (forget_validation) is at or above its target: {'; '.join(parts)}. Nothing else is "
+        "looked at. A run that does not get there counts as 'target not reached'."
     )
 
 
@@ -109,7 +108,7 @@ def verdict(data: SpeechData, setting: Setting) -> str:
 
     reached = data.reached(setting, ORTHOGRAD)
     sentences = [
-        f"OrthoGrad takes the word error rate on held-out utterances of the forgotten speaker from "
+        "OrthoGrad takes the word error rate on held-out utterances of the forgotten speaker from "
         f"{percent(ORIGINAL, HELD_OUT)} to {percent(ORTHOGRAD, HELD_OUT)}, and on the test speakers from "
         f"{percent(ORIGINAL, TEST)} to {percent(ORTHOGRAD, TEST)} (means over speakers); it reaches its target in "
         f"{reached[0] if reached else 0} of {reached[1] if reached else 0} runs."
@@ -121,9 +120,9 @@ def verdict(data: SpeechData, setting: Setting) -> str:
     for method in best_baselines(data, setting, 1):
         count = data.reached(setting, method)
         sentences.append(
-            f"{method_label(method)}, of the baselines with most runs at their target "
-            f"({count[0] if count else 0} of {count[1] if count else 0}) the one with the lowest test word error rate: "
-            f"{percent(method, HELD_OUT)} and {percent(method, TEST)}."
+            f"{method_label(method)}, of the baselines with most runs at their target ({count[0] if count else 0} of "
+            f"{count[1] if count else 0}) the one with the lowest test word error rate: {percent(method, HELD_OUT)} "
+            f"and {percent(method, TEST)}."
         )
     if data.experiment.substitutions:
         sentences.append(f"With {'; '.join(data.experiment.substitutions)}.")

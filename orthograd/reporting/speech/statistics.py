@@ -127,7 +127,7 @@ def spread_note(n: int) -> str:
     if n == 1:
         return "One forgotten speaker (n = 1): no spread is shown."
     return (
-        f"Mean ± standard deviation over forgotten speakers (runs with several seeds are pooled within the speaker). "
+        "Mean ± standard deviation over forgotten speakers (runs with several seeds are pooled within the speaker). "
         f"{BOOTSTRAP}. {significance_text(n)}."
     )
 

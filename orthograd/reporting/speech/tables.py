@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from orthograd.reporting.captions import Caption
-from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
+from orthograd.reporting.experiment import ORTHOGRAD, RETRAINED
 from orthograd.reporting.speech import comparison, membership
 from orthograd.reporting.speech.data import GROUPS, HELD_OUT, RETAIN_SPEAKERS, TEST, SpeechData
-from orthograd.reporting.speech.experiment import Setting, file_name
+from orthograd.reporting.speech.experiment import file_name
 from orthograd.reporting.speech.statistics import (
     BOOTSTRAP,
     Spread,
@@ -31,12 +31,13 @@ from orthograd.reporting.speech.statistics import (
 )
 from orthograd.reporting.tables import DOUBTFUL, Cell, ProseTable, Table
 from orthograd.reporting.text import ABSENT, listing, method_label, number
+from orthograd.speech.specs import Setting
 
 _SETTINGS = {
     "pretrained": "setting pretrained: methods start from the published weights, and there is no retrained model",
     "fine-tuned": (
-        "setting fine-tuned: the original model was fine-tuned on the corpus with the speaker, the retrained one on it "
-        "without"
+        "setting fine-tuned: the original model was fine-tuned on the corpus with the speaker, the retrained one on "
+        "it without"
     ),
 }
 
@@ -59,10 +60,10 @@ def caption(data: SpeechData, setting: Setting, notes: str) -> Caption:
 
 
 _SETS = (
-    "Forgotten, unlearned: the utterances that the method unlearns; held out: the part of the speaker's that no method "
-    "and no stopping rule sees; all: those, and what stopping looks at. Retain speakers: utterances outside the retain "
-    "set; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are the same in every "
-    "row, so that no interval covers their choice."
+    "Forgotten, unlearned: the utterances that the method unlearns; held out: the part of the speaker's that no "
+    "method and no stopping rule sees; all: those, and what stopping looks at. Retain speakers: utterances that no "
+    "model was trained on; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are "
+    "the same in every row, so that no interval covers their choice."
 )
 _TARGET = "Target: runs that reached it / all runs."
 
@@ -138,10 +139,10 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
                 )
             )
     notes = (
-        "All forgotten speakers' models together, in percent: of words the error rate and its parts, of utterances the "
-        "hallucinated ones (as many words or more that were not said as were said) and the repetitive ones (a "
-        "phrase three times or more in a row). "
-        f"{BOOTSTRAP if data.n(setting) > 1 else 'One speaker: no interval'}. {significance_text(data.n(setting))}."
+        "All forgotten speakers' models together, in percent: of words the error rate and its parts, of utterances "
+        "the hallucinated ones (as many words or more that were not said as were said) and the repetitive ones (a "
+        f"phrase three times or more in a row). {BOOTSTRAP if data.n(setting) > 1 else 'One speaker: no interval'}. "
+        f"{significance_text(data.n(setting))}."
     )
     header = ("Method", "Set", "WER", *_ERROR_RATES.values(), "Words")
     return _table(data, setting, "errors", notes, raw, header, rows, text_columns=2)
@@ -150,7 +151,7 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
 def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
     """Test word error rates where the unlearned utterances have given ones."""
     raw, rows = [], []
-    for method in data.experiment.methods:
+    for method in data.experiment.methods[setting]:
         cells = [Cell(method_label(method))]
         for level in data.experiment.levels:
             found = comparison.at_level(data, setting, method, level)
@@ -161,13 +162,12 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
                 | {"level": level, "reached": found.reached, "crossed": found.crossed, "runs": found.runs}
             )
         rows.append(tuple(cells))
-    original = over_speakers(data.rate(setting, ORIGINAL, "forget_train"))
     notes = (
-        "Test word error rate in percent at equal forgetting: where the word error rate of the unlearned utterances "
-        "first passes the level at the head of the column, interpolated between the two measured checks around it. "
-        "Not reached: in so many of the runs it was; at once: so many runs passed the level with the first check "
-        "after the original model, so that nothing lies between. The original model has "
-        f"{spread_text(original, 100, 1)} on these utterances. {spread_note(data.n(setting))}"
+        "Test word error rate in percent at equal forgetting: where the word error rate of the forgotten speaker, "
+        "on the utterances that stopping looks at, first passes the level at the head of the column, interpolated "
+        "between the two measured checks around it. Not reached: in so many of the runs it was; at once: so many "
+        "runs passed the level with the first check after the original model, so that nothing lies between. "
+        f"{spread_note(data.n(setting))}"
     )
     header = ("Method", *(f"Forget WER {number(100 * level, 0)}%" for level in data.experiment.levels))
     return _table(data, setting, "equal_forgetting", notes, raw, header, rows)
@@ -177,7 +177,7 @@ def similarity_table(data: SpeechData, setting: Setting) -> Table:
     """How much of the damage to others is done to voices like the forgotten one."""
     raw, rows = [], []
     pairs = 0
-    for method in data.experiment.methods:
+    for method in data.experiment.methods[setting]:
         found = comparison.damage(data, setting, method)
         pairs = len(found)
         nearest = found.loc[found.groupby("speaker")["similarity"].idxmax()]
@@ -199,10 +199,10 @@ def similarity_table(data: SpeechData, setting: Setting) -> Table:
             )
         )
     notes = (
-        "Damage: word error rate of a retain or test speaker after another was forgotten, minus that of the original "
-        "model, in percentage points; for the voice most like the forgotten one (cosine of mean encoder outputs), and "
-        f"the mean over all other voices. Rank correlation (Spearman) of damage and likeness over {pairs} pairs of "
-        "voices, which share voices: it is a description, no test. "
+        "Damage: word error rate of a retain or test speaker after another was forgotten, minus that of the "
+        "original model, in percentage points; for the voice most like the forgotten one (cosine of mean encoder "
+        "outputs, less what all voices share), and the mean over all other voices. Rank correlation (Spearman) of "
+        f"damage and likeness over {pairs} pairs of voices, which share voices: it is a description, no test. "
         f"{spread_note(data.n(setting))}"
     )
     header = ("Method", "Most alike voice", "Other voices", "Rank correlation")
@@ -250,8 +250,8 @@ def cost_table(data: SpeechData, setting: Setting) -> Table:
         "Mean ± standard deviation over forgotten speakers" if n > 1 else "One forgotten speaker: no spread"
     )
     notes = (
-        "Of one run: until it stopped, without transcribing. Peak MiB: of the process. Forward, backward: utterances "
-        f"that passed so through the model. {spread} ({speakers_text(n)}). –: not measured."
+        "Of one run: until it stopped, without transcribing. Peak MiB: of the process. Forward, backward: "
+        f"utterances that passed so through the model. {spread} ({speakers_text(n)}). –: not measured."
     )
     return _table(data, setting, "cost", notes, raw, ("Method", *(c.label for c in _COSTS.values())), rows)
 
@@ -286,9 +286,9 @@ def retraining_table(data: SpeechData, setting: Setting) -> Table:
         )
     notes = (
         "|Δ|: distance of the word error rate to that of the model retrained without the speaker, in percentage "
-        "points, speaker by speaker. Transcripts: word error rate of the model's transcripts if the retrained model's "
-        "were right, in percent; lower is more alike. The row Original is what forgetting has to undo: a method "
-        "with more than it is further from the retrained model than a model that forgot nothing. "
+        "points, speaker by speaker. Transcripts: word error rate of the model's transcripts if the retrained "
+        "model's were right, in percent; lower is more alike. The row Original is what forgetting has to undo: a "
+        "method with more than it is further from the retrained model than a model that forgot nothing. "
         f"{spread_note(data.n(setting))}"
     )
     header = (
@@ -323,8 +323,8 @@ def membership_table(data: SpeechData, setting: Setting) -> Table:
     )
     notes = (
         "Area under the ROC curve of the loss of the given transcript, lower for members, a direction fixed "
-        "beforehand: 0.5 is chance, above it the utterances are still remembered, below it they are worse than unseen "
-        f"ones. {attacks} {spread_note(data.n(setting))}"
+        "beforehand: 0.5 is chance, above it the utterances are still remembered, below it they are worse than "
+        f"unseen ones. {attacks} {spread_note(data.n(setting))}"
     )
     header = [
         attack.label + ("" if verdicts[name].passed else DOUBTFUL)
@@ -344,7 +344,7 @@ def ablation_table(data: SpeechData, setting: Setting) -> Table:
     shown = {HELD_OUT: "held out", RETAIN_SPEAKERS: "retain speakers", TEST: "test"}
     raw, rows = [], []
     ours = data.rate(setting, ORTHOGRAD, TEST)
-    for method in data.experiment.forms:
+    for method in data.experiment.forms(setting):
         rates = {group: data.rate(setting, method, group) for group in shown}
         found = {group: over_speakers(values) for group, values in rates.items()}
         difference = rates[TEST] - ours
@@ -366,9 +366,9 @@ def ablation_table(data: SpeechData, setting: Setting) -> Table:
             )
         )
     notes = (
-        "Word error rate in percent at the end of the runs. Test, minus OrthoGrad: the difference speaker by speaker, "
-        "in percentage points; worse: speakers with a higher test word error rate than by OrthoGrad. The runs end "
-        f"below or above the same forgetting; at equal forgetting see that table. {_TARGET} "
+        "Word error rate in percent at the end of the runs. Test, minus OrthoGrad: the difference speaker by "
+        "speaker, in percentage points; worse: speakers with a higher test word error rate than by OrthoGrad. The "
+        f"runs end below or above the same forgetting; at equal forgetting see that table. {_TARGET} "
         f"{spread_note(data.n(setting))}"
     )
     header = (
@@ -396,7 +396,7 @@ SHOWN_BASELINES = 2
 
 def transcribers(data: SpeechData, setting: Setting) -> list[str]:
     """The models whose transcripts are shown."""
-    references = [row for row in data.experiment.rows(setting) if row not in data.experiment.methods]
+    references = [row for row in data.experiment.rows(setting) if row not in data.experiment.methods[setting]]
     return [*references, ORTHOGRAD, *comparison.best_baselines(data, setting, SHOWN_BASELINES)]
 
 
@@ -443,7 +443,9 @@ def transcripts_table(data: SpeechData, setting: Setting, shown: Sequence[str]) 
         for u in utterances
     )
     header = ("Utterance", "Said", *map(method_label, models))
-    baselines = listing([method_label(model) for model in models if model in data.experiment.baselines])
+    baselines = listing(
+        [method_label(model) for model in models if model in data.experiment.baselines(setting)]
+    )
     notes = TRANSCRIPTS_NOTE + (
         f" {baselines}: of the baselines with most runs at their target those with the lowest test word error rate."
         if baselines
