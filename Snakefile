@@ -42,6 +42,7 @@ rule all:
     input:
         page=f"{REPORT}/index.html",
         audit=f"{REPORT}/{AUDIT_PAGE}",
+        speech=SPEECH_EXPERIMENTS,
 
 
 # Where the scores of the models are given, no data, no model and no GPU is needed.
@@ -51,6 +52,10 @@ if not PROFILE.from_scores:
     include: "workflow/rules/train.smk"
     include: "workflow/rules/unlearn.smk"
     include: "workflow/rules/evaluate.smk"
+
+    if PROFILE.speech:
+
+        include: "workflow/rules/speech.smk"
 
 
 include: "workflow/rules/report.smk"

@@ -17,10 +17,10 @@ from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
-from orthograd.reporting.experiment import Experiment, Sweep
-from orthograd.reporting.speech.experiment import SpeechExperiment
+from orthograd.reporting.experiment import ORTHOGRAD, Experiment, Sweep
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Relearning, Stopping, Strict, Training
+from orthograd.speech.specs import Speech
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -97,9 +97,7 @@ class Profile(Strict):
     )
     experiments: list[Experiment] = Field(min_length=1, description="what each section of the report shows")
     sweeps: list[Sweep] = Field(default_factory=list, description="experiments over sizes of the retain set")
-    speech_experiments: list[SpeechExperiment] = Field(
-        default_factory=list, description="what each section of the report on speech shows"
-    )
+    speech: Speech | None = Field(None, description="the speech experiment: a Whisper that forgets a speaker")
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -111,6 +109,7 @@ class Profile(Strict):
             *self._sizes(),
             *self._tuning(),
             *self._trials(),
+            *self._speech(),
         ]
         mirror = resolve_mirror(self.mirror)
         if mirror is not None:
@@ -205,9 +204,9 @@ class Profile(Strict):
         return problems
 
     @property
-    def sections(self) -> Sequence[Experiment | Sweep | SpeechExperiment]:
-        """What the report shows, in its order."""
-        return [*self.experiments, *self.sweeps, *self.speech_experiments]
+    def sections(self) -> Sequence[Experiment | Sweep]:
+        """What the report shows, in its order, without speech."""
+        return [*self.experiments, *self.sweeps]
 
     @property
     def comparisons(self) -> list[Experiment]:
@@ -306,6 +305,50 @@ class Profile(Strict):
                 "trials: without `tuning` nothing says on what they were made. Mend: add the section `tuning` that "
                 "they were made with, or take `trials` out"
             )
+        return problems
+
+    def _speech(self) -> list[str]:
+        if self.speech is None:
+            return []
+        known = registry().speech_model_names
+        problems = []
+        if self.speech.whisper not in known:
+            problems.append(_unknown("speech.whisper", "speech model", self.speech.whisper, list(known)))
+        if self.speech.id in RESERVED_EXPERIMENTS | {section.id for section in self.sections}:
+            problems.append(
+                f"speech.id: another section of the report is called {self.speech.id!r}. Mend: choose another id"
+            )
+        sizes = self.speech.sizes
+        available = {
+            "forget": sizes.forget_train,
+            "retain": sizes.retain * len(self.speech.speakers.retain),
+        }
+        for setting, section in self.speech.methods.items():
+            if ORTHOGRAD not in section:
+                problems.append(
+                    f"speech.methods.{setting}: lacks {ORTHOGRAD!r}. Mend: add it, every other is compared to it"
+                )
+            for name, params in section.items():
+                place = f"speech.methods.{setting}.{name}"
+                if name not in methods.names():
+                    problems.append(_unknown(place, "method", name, methods.names()))
+                    continue
+                method = methods.load(name)
+                if "speaker" not in method.scenarios:
+                    reason = method.no_speech or "it says nothing of speech"
+                    problems.append(f"{place}: the method is not for speech: {reason}. Mend: leave it out")
+                    continue
+                try:
+                    method.params.model_validate(params)
+                except ValidationError as error:
+                    problems += _problems(error, method.params, ("speech", "methods", setting, name))
+                    continue
+                problems += [
+                    f"{place}.{field}: a batch of {params[field]} cannot be drawn from {available[data]} {data} "
+                    f"utterances. Mend: lower it to at most {available[data]}"
+                    for field, data in self._batch_fields(name)
+                    if params.get(field, 0) > available[data]
+                ]
         return problems
 
     def _sizes(self) -> list[str]:

@@ -149,7 +149,7 @@ class Speech(Strict):
     id: Name = Field(description="short name, for example T-ASR; names the files")
     title: str = Field(min_length=1, description="one line for headings")
     corpus: SpeechCorpus = Field(description="kind synthetic, or kind folder with a corpus of the user's")
-    whisper: Name = Field(description="speech model of the registry")
+    whisper: str = Field(description="speech model of the registry")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1,
         description="whole numbers >= 0; a seed is a fold of each speaker and an order of samples",

@@ -73,7 +73,13 @@ def run(arguments: Namespace) -> None:
     conditions = _conditions(
         profile,
         config,
-        [read_json(path) for path in arguments.conditions],
+        [
+            read_json(path)
+            for path in (
+                *arguments.conditions,
+                *(folder / "conditions.json" for folder in arguments.collected),
+            )
+        ],
         data_files(arguments.raw),
         _computing_time(data.costs) + sum(float(spoken.runs["seconds"].sum()) for spoken in speech),
     )
@@ -96,7 +102,7 @@ def run(arguments: Namespace) -> None:
                 SpeechNotes(
                     spoken,
                     # config.yaml lies beside the page.
-                    [f"snakemake --cores 2 --configfile config.yaml -- {folder}/utterances.csv"],
+                    [f"snakemake --cores 2 --configfile config.yaml -- {folder}"],
                     audio_of(arguments.page.parent, spoken.experiment),
                 )
                 for spoken, folder in zip(speech, arguments.collected, strict=True)

@@ -18,6 +18,7 @@ from orthograd.reporting.names import (
     NOTEBOOKS,
     TABLE_NAMES,
 )
+from orthograd.reporting.speech.experiment import SpeechExperiment
 
 try:
     PROFILE = validate(config)
@@ -38,15 +39,19 @@ ORIGINAL_IN_SCENARIO = (
     f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/original/seed{{seed}}"
 )
 RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}}/replicate{{replicate}}"
-# What `collect` writes of a speech experiment: tables, and in audio/ the sound that the page plays.
-SPEECH_COLLECTED = f"{RESULTS}/speech/collected"
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
 UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
+
+# What the speech experiment collected, where the profile has one.
+SPEECH_EXPERIMENTS = (
+    [COLLECTED.format(experiment=PROFILE.speech.id)]
+    if PROFILE.speech and not PROFILE.from_scores
+    else []
+)
 
 SEEDS = PROFILE.seeds
 EXPERIMENTS = {experiment.id: experiment for experiment in PROFILE.experiments}
 SWEEPS = {sweep.id: sweep for sweep in PROFILE.sweeps}
-SPEECH = {experiment.id: experiment for experiment in PROFILE.speech_experiments}
 RUNS = {run for scenario in PROFILE.scenarios for run in PROFILE.runs(scenario)}
 REPLICATES = list(range(PROFILE.replicates))
 # A search compares with one retrained model a seed.

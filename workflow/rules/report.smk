@@ -266,16 +266,12 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
-# Of every speech experiment, in the order of the config.
-SPEECH_FOLDERS = [f"{SPEECH_COLLECTED}/{experiment}" for experiment in SPEECH]
-SPEECH_TABLES = [
-    f"{folder}/{table}.csv"
-    for folder in SPEECH_FOLDERS
-    for table in ("utterances", "runs", "trajectories", "speakers", "similarity")
-]
+# What the report shows of speech, in the order of SPEECH_EXPERIMENTS.
+SPOKEN = [SpeechExperiment.of(PROFILE.speech)] if SPEECH_EXPERIMENTS else []
+SPOKEN_SPECS = [experiment.model_dump_json() for experiment in SPOKEN]
 SPEECH_SHOWN = [
     f"{REPORT}/{kind}s/{experiment.id}.{name}.{format}"
-    for experiment in SPEECH.values()
+    for experiment in SPOKEN
     for kind, names, format in (
         ("table", experiment.tables, "csv"),
         ("figure", experiment.figures, "svg"),
@@ -284,12 +280,11 @@ SPEECH_SHOWN = [
 ]
 
 
-if SPEECH:
+if SPOKEN:
 
     rule speech_report:
         input:
-            tables=SPEECH_TABLES,
-            audio=[f"{folder}/audio" for folder in SPEECH_FOLDERS],
+            collected=SPEECH_EXPERIMENTS,
         output:
             shown=SPEECH_SHOWN,
             other=[
@@ -299,10 +294,7 @@ if SPEECH:
                 if path.endswith(suffix)
                 for format in formats
             ],
-            audio=[
-                directory(f"{REPORT}/{experiment.audio}")
-                for experiment in SPEECH.values()
-            ],
+            audio=[directory(f"{REPORT}/{experiment.audio}") for experiment in SPOKEN],
         log:
             f"{RESULTS}/logs/speech_report.log",
         benchmark:
@@ -316,11 +308,10 @@ if SPEECH:
             gpu=0,
         params:
             code=code_version("orthograd.steps.speech_report"),
-            speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
-            collected=SPEECH_FOLDERS,
+            speech=SPOKEN_SPECS,
             out=REPORT,
         shell:
-            "python -m orthograd speech_report --speech {params.speech:q} --collected {params.collected} "
+            "python -m orthograd speech_report --speech {params.speech:q} --collected {input.collected} "
             "--out {params.out} > {log} 2>&1"
 
 
@@ -376,8 +367,8 @@ rule deviations:
 
 rule audit:
     input:
-        # Their tables are among the numbers that the page compares with the paper's.
-        speech=SPEECH_TABLES,
+        # Of its numbers too the page says how they compare with the paper's.
+        speech=SPEECH_EXPERIMENTS,
         deviations=rules.deviations.output,
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
@@ -431,13 +422,12 @@ rule audit:
     params:
         code=code_version("orthograd.steps.audit"),
         profile=PROFILE.model_dump_json(exclude={"mirror"}),
-        speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
-        collected=SPEECH_FOLDERS,
+        speech=SPOKEN_SPECS,
     shell:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
         "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
-        "--deviations {input.deviations} --speech {params.speech:q} --collected {params.collected} --summary {output.summary} --page {output.page} > {log} 2>&1"
+        "--deviations {input.deviations} --speech {params.speech:q} --collected {input.speech} --summary {output.summary} --page {output.page} > {log} 2>&1"
 
 
 rule notebook_geometry:
@@ -516,13 +506,10 @@ rule page:
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
-        speech=SPEECH_TABLES,
+        speech=SPEECH_EXPERIMENTS,
         shown=SPEECH_SHOWN,
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
-        conditions=[
-            *each_collection(f"{COLLECTED}/conditions.json"),
-            *(f"{folder}/conditions.json" for folder in SPEECH_FOLDERS),
-        ],
+        conditions=each_collection(f"{COLLECTED}/conditions.json"),
         notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
         trials=TRIALS_SHOWN,
         search=[*TRIALS_TABLES, TRIALS_FIGURE] if PROFILE.trials else [],
@@ -559,12 +546,11 @@ rule page:
     params:
         code=code_version("orthograd.steps.page"),
         profile=PROFILE.model_dump_json(),
-        speech=[experiment.model_dump_json() for experiment in SPEECH.values()],
-        collected=SPEECH_FOLDERS,
+        speech=SPOKEN_SPECS,
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
-        "--trials {input.trials} --speech {params.speech:q} --collected {params.collected} --config {output.config} "
+        "--trials {input.trials} --speech {params.speech:q} --collected {input.speech} --config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"

@@ -60,18 +60,27 @@ class AtLevel:
         return f"at once ({self.runs - self.crossed}/{self.runs})"
 
 
-def at_level(data: SpeechData, setting: Setting, method: str, level: float) -> AtLevel:
-    """Interpolated between the two checks between which the forget word error rate passes the level first."""
+def at_level(data: SpeechData, setting: Setting, method: str, level: float | None) -> AtLevel:
+    """Interpolated between the two checks between which the forget word error rate passes the level first.
+
+    Args:
+        data: of the experiment.
+        setting: of the runs.
+        method: that made them.
+        level: a fraction; None: each run's own target.
+    """
+    runs = data.runs_of(setting, method)
+    targets = dict(zip(zip(runs["speaker"], runs["seed"], strict=True), runs["target"], strict=True))
     found: dict[str, list[float]] = {speaker: [] for speaker in data.forgotten(setting)}
     reached = 0
-    for (speaker, _), rows in curves(data, setting, method).groupby(["speaker", "seed"]):
+    for (speaker, seed), rows in curves(data, setting, method).groupby(["speaker", "seed"]):
         forget, test = (rows[column] for column in CURVE)
-        reached += bool((forget >= level).any())
+        to_reach = targets[speaker, seed] if level is None else level
+        reached += bool((forget >= to_reach).any())
         # Accuracies fall to a target as error rates rise to a level.
-        kept = at_forget_accuracy((1 - forget).tolist(), (1 - test).tolist(), 1 - level)
+        kept = at_forget_accuracy((1 - forget).tolist(), (1 - test).tolist(), 1 - to_reach)
         found[str(speaker)].append(math.nan if kept is None else 1 - kept)
-    runs = len(data.runs_of(setting, method))
-    seeds = runs // max(1, len(found))
+    seeds = len(runs) // max(1, len(found))
     values = pd.Series(
         {
             speaker: float(np.mean(of_seeds)) if len(of_seeds) == seeds else math.nan
@@ -79,7 +88,7 @@ def at_level(data: SpeechData, setting: Setting, method: str, level: float) -> A
         }
     )
     crossed = sum(not math.isnan(value) for of_seeds in found.values() for value in of_seeds)
-    return AtLevel(values, reached, crossed, runs)
+    return AtLevel(values, reached, crossed, len(runs))
 
 
 def distance_to_retrained(data: SpeechData, method: str, group: str) -> pd.Series:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orthograd import methods
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED, ExperimentId
-from orthograd.speech.specs import REFERENCES, Setting
+from orthograd.speech.specs import REFERENCES, Setting, Speech
 
 PRETRAINED: Setting = "pretrained"
 FINE_TUNED: Setting = "fine-tuned"
@@ -18,6 +18,9 @@ _TABLES = ("wer", "cer", "errors", "equal_forgetting", "similarity", "cost", "tr
 _RETRAINED_TABLES = ("retraining", "membership")
 _FIGURES = ("speakers", "curves", "similarity")
 _ABLATION = "ablation"
+
+LEVELS = (0.25, 0.5, 0.75, 1.0)
+"""Word error rates of the forgotten speaker at which all methods are compared, beside each run's own target."""
 
 
 class SpeechExperiment(BaseModel):
@@ -37,12 +40,23 @@ class SpeechExperiment(BaseModel):
         "training on the corpus",
     )
     levels: list[Annotated[float, Field(gt=0)]] = Field(
-        min_length=1,
+        list(LEVELS),
         description="word error rates of the forgotten speaker (fractions, ascending) at which test is compared",
     )
     substitutions: list[str] = Field(
         default_factory=list, description="What stands in for what the paper used, one clause each"
     )
+
+    @classmethod
+    def of(cls, speech: Speech) -> Self:
+        """What the report shows of the speech experiment of a profile."""
+        return cls(
+            id=speech.id,
+            title=speech.title,
+            model=speech.whisper,
+            methods={setting: list(section) for setting, section in speech.methods.items()},
+            substitutions=speech.substitutions,
+        )
 
     @property
     def settings(self) -> list[Setting]:

@@ -60,7 +60,8 @@ def speaker_styles(data: SpeechData) -> dict[str, MethodStyle]:
         )
     return {
         speaker: MethodStyle(
-            f"{speaker} ({names[speaker]})" if names.get(speaker) else speaker,
+            # The corpus may say of itself what it is before the voice's name.
+            f"{speaker} ({names[speaker].rpartition(': ')[2]})" if names.get(speaker) else speaker,
             COLOURS[slot % len(COLOURS)],
             MARKERS[slot % len(MARKERS)],
             DASHES[slot % len(DASHES)],

@@ -37,6 +37,8 @@ class Attack:
     non_members: str
 
 
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, LEVEL)
+
 # The members of both are the utterances that are unlearned.
 ATTACKS = {
     "utterances": Attack(
@@ -51,10 +53,9 @@ ATTACKS = {
 
 
 def of_speakers(data: SpeechData, method: str, attack: str) -> pd.Series:
-    """The AUC of an attack on each speaker's models, the mean over the seeds; NaN where a loss is not finite.
+    """The AUC of an attack on each speaker's models, the mean over the seeds.
 
-    Raises:
-        ReportError: a set has fewer than two utterances.
+    NaN where a loss is not finite, or a set of a seed has fewer than two utterances.
     """
     return pd.Series(
         {
@@ -66,12 +67,15 @@ def of_speakers(data: SpeechData, method: str, attack: str) -> pd.Series:
 
 def controls(data: SpeechData) -> Mapping[str, ControlResult]:
     """Whether each attack catches the original models and scores chance on the retrained ones."""
-    return {
-        name: control(
-            name, _control(data, ORIGINAL, name), None, {"of each speaker": _control(data, RETRAINED, name)}
+    verdicts = {}
+    for name in ATTACKS:
+        original, retrained = (_control(data, method, name) for method in (ORIGINAL, RETRAINED))
+        verdicts[name] = (
+            ControlResult(name, ("has too few utterances to be controlled",))
+            if math.isnan(original.value) or math.isnan(retrained.value)
+            else control(name, original, None, {"of each speaker": retrained})
         )
-        for name in ATTACKS
-    }
+    return verdicts
 
 
 def _control(data: SpeechData, method: str, attack: str) -> Estimate:
@@ -92,15 +96,12 @@ def _auc(rows: pd.DataFrame, method: str, speaker: str) -> Estimate:
     member = rows["set"] == "forget_train"
     members, non_members = (-rows.loc[side, "loss"].to_numpy() for side in (member, ~member))
     if min(len(members), len(non_members)) < 2:
-        raise ReportError(
-            f"{len(members)} unlearned and {len(non_members)} other utterances of speaker {speaker}: membership "
-            "inference needs two of each; give the corpus more utterances a speaker"
-        )
+        return _UNKNOWN
     if not np.isfinite(np.concatenate([members, non_members])).all():
         if method in (ORIGINAL, RETRAINED):
             raise ReportError(
                 f"a loss of the {method} model of speaker {speaker} is not finite; train it again"
             )
         # A run that diverged.
-        return Estimate(math.nan, math.nan, math.nan, LEVEL)
+        return _UNKNOWN
     return estimates.auc(members, non_members)

@@ -153,7 +153,7 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
     raw, rows = [], []
     for method in data.experiment.methods[setting]:
         cells = [Cell(method_label(method))]
-        for level in data.experiment.levels:
+        for level in (None, *data.experiment.levels):
             found = comparison.at_level(data, setting, method, level)
             value = over_speakers(found.values)
             cells.append(Cell(found.obstacle or spread_text(value, 100, 1)))
@@ -169,7 +169,11 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
         "runs passed the level with the first check after the original model, so that nothing lies between. "
         f"{spread_note(data.n(setting))}"
     )
-    header = ("Method", *(f"Forget WER {number(100 * level, 0)}%" for level in data.experiment.levels))
+    header = (
+        "Method",
+        "At the target",
+        *(f"Forget WER {number(100 * level, 0)}%" for level in data.experiment.levels),
+    )
     return _table(data, setting, "equal_forgetting", notes, raw, header, rows)
 
 
