@@ -429,8 +429,8 @@ CLAIMS: tuple[Claim, ...] = (
         "equal forgetting and the "
         f"smaller gap (each {_RULE}), and the smaller standard deviation of that accuracy over seeds. In speech, "
         "in every setting that has both, it has the lower test word error rate at the highest listed forget word error "
-        "rate to which both come in every run, by the same rule over speakers, and the smaller standard deviation of "
-        "it over speakers.",
+        "rate to which both come in every run, or else at the targets, by the same rule over speakers, and the smaller "
+        "standard deviation of it over speakers.",
         _per_sample,
     ),
     Claim(

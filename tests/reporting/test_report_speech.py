@@ -19,7 +19,7 @@ from orthograd.reporting.speech.statistics import (
     significance_text,
     spread_text,
 )
-from orthograd.reporting.speech.tables import all_tables, transcribers, transcripts
+from orthograd.reporting.speech.tables import TABLES, all_tables, transcribers, transcripts
 
 FINE_TUNED = "fine-tuned"
 SHOWN = [f"{speaker}-for{place:02d}" for speaker in SPEAKERS for place in range(2)]
@@ -122,7 +122,7 @@ def test_word_error_rates_by_hand():
     assert study.rate("pretrained", "ft", "forget_heldout").to_dict() == pytest.approx(
         {"anna": 0.4, "bert": 0.9}
     )
-    table = all_tables(study, [])["pretrained"]["wer"]
+    table = TABLES["wer"](study, "pretrained")
     # Mean 25, standard deviation √50 ≈ 7.07; two speakers: a quarter of the resamples is twice the first.
     assert _row(table, "FT")[3] == "25.0 ± 7.1 [20.0, 30.0]"
     assert _row(table, "FT")[-1] == "0/2"
@@ -154,7 +154,7 @@ def test_kinds_of_errors_are_of_all_words_together():
     utterances.loc[rows, ["substitutions", "deletions", "insertions"]] = [1, 2, 0]
     first = rows & (utterances["speaker"] == "anna") & (utterances["id"] == "anna-for00")
     utterances.loc[first, ["insertions", "hallucinated", "repetitive"]] = [12, True, False]
-    table = all_tables(_study(frames, settings=["pretrained"]), [])["pretrained"]["errors"]
+    table = TABLES["errors"](_study(frames, settings=["pretrained"]), "pretrained")
     # 6 utterances of 10 words: 6 substituted, 12 deleted, 12 inserted of 60; one of 6 hallucinated.
     row = _row(table, "FT")
     assert row[1] == "Forgotten, held out"
@@ -189,10 +189,15 @@ def test_equal_forgetting_by_hand():
     found = comparison.at_level(study, "pretrained", "ft", 0.3)
     assert found.values.to_dict() == pytest.approx({"anna": 0.14, "bert": 0.14})
     assert found.obstacle == ""
-    table = all_tables(study, [])["pretrained"]["equal_forgetting"]
-    assert table.header == ("Method", "Forget WER 30%", "Forget WER 60%")
-    assert _row(table, "FT") == ["FT", "14.0 ± 0.0 [14.0, 14.0]", "not reached (0/2)"]
-    assert _row(table, "NegGrad") == ["NegGrad", "at once (2/2)", "at once (2/2)"]
+    table = TABLES["equal_forgetting"](study, "pretrained")
+    assert table.header == ("Method", "At the target", "Forget WER 30%", "Forget WER 60%")
+    # The target, 0.4, is three quarters of the way: 0.12 + 0.75 · 0.08 = 0.18.
+    assert _row(table, "FT")[1:] == [
+        "18.0 ± 0.0 [18.0, 18.0]",
+        "14.0 ± 0.0 [14.0, 14.0]",
+        "not reached (0/2)",
+    ]
+    assert _row(table, "NegGrad")[1:] == ["at once (2/2)"] * 3
 
 
 def test_checks_without_a_test_rate_are_passed_over():
@@ -274,7 +279,7 @@ def _controlled(retrained_members):
         utterances.loc[members, "loss"] = np.linspace(*retrained_members, int(members.sum()))
     # Half of the members of every method are known.
     _losses(utterances, "original", [0.1, 0.2], [1.0, 0.9], [1.0, 0.8])
-    return all_tables(_study(frames, settings=[FINE_TUNED]), [])[FINE_TUNED]["membership"]
+    return TABLES["membership"](_study(frames, settings=[FINE_TUNED]), FINE_TUNED)
 
 
 def test_an_attack_that_passes_its_controls_is_believed():
@@ -317,7 +322,7 @@ def test_damage_by_hand_and_its_rank_correlation():
     pairs = comparison.damage(study, "pretrained", "ft").set_index("other")
     assert pairs["damage"].to_dict() == pytest.approx({"ida": 0.0, "jon": 0.1, "lou": 0.2, "max": 0.3})
     assert comparison.likeness(pairs) == pytest.approx(1.0)
-    row = _row(all_tables(study, [])["pretrained"]["similarity"], "FT")
+    row = _row(TABLES["similarity"](study, "pretrained"), "FT")
     assert row == ["FT", "30.0", "10.0", "1.00"]
     flat = pairs.assign(damage=0.0)
     assert math.isnan(comparison.likeness(flat))
@@ -331,7 +336,7 @@ def test_the_forms_stand_beside_orthograd_speaker_by_speaker():
     _plant(frames[0], "orthograd", "test", 1)
     for speaker, errors in zip(SPEAKERS, (0, 2, 6, 8), strict=True):
         _plant(frames[0], "orthograd_mean", "test", errors, speaker)
-    table = all_tables(_study(frames, settings=["pretrained"]), [])["pretrained"]["ablation"]
+    table = TABLES["ablation"](_study(frames, settings=["pretrained"]), "pretrained")
     assert [row[0].text for row in table.rows] == ["OrthoGrad", "OrthoGrad, mean", "OrthoGrad, LoRA"]
     assert _row(table, "OrthoGrad")[3:6] == ["10.0 ± 0.0 [10.0, 10.0]", "–", "–"]
     # −10, 10, 50 and 70 points: mean 30, standard deviation 36.5.

@@ -141,6 +141,9 @@ def test_claim_2_compares_at_the_highest_level_to_which_both_come():
     rows = (paths["method"] == "orthograd") & (paths["speaker"] == "anna")
     paths.loc[rows, "wer_forget_validation"] = np.linspace(0.1, 0.5, int(rows.sum()))
     assert "at a forget one of 30%" in _decide(2, _study(frames)).text
+    paths.loc[rows, "wer_forget_validation"] = np.linspace(0.1, 0.28, int(rows.sum()))
+    frames[1]["target"] = 0.25
+    assert "per-sample at each run's target" in _decide(2, _study(frames)).text
     paths.loc[rows, "wer_forget_validation"] = 0.1
     finding = _decide(2, _study(frames))
     assert finding.outcome == "not testable here"

@@ -61,15 +61,17 @@ def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool, str]:
 def per_sample_over_mean(data: SpeechData, setting: Setting, mean: str) -> tuple[bool | None, str]:
     """Whether per-sample projection keeps more of the test speakers than that off the mean, and varies less.
 
-    At the highest level of forgetting to which both come in every run; None where there is none, or one speaker.
+    At the highest level of forgetting to which both come in every run, or else at each run's target; None where there
+    is none, or one speaker.
     """
     where = place_text(data, setting)
-    for level in reversed(data.experiment.levels):
+    for level in (*reversed(data.experiment.levels), None):
         ours, theirs = (at_level(data, setting, method, level) for method in (ORTHOGRAD, mean))
         if not (ours.complete and theirs.complete) or data.n(setting) < 2:
             continue
+        at = "each run's target" if level is None else f"a forget one of {number(100 * level, 0)}%"
         better = Difference(
-            f"test word error rate of the mean minus per-sample at a forget one of {number(100 * level, 0)}%",
+            f"test word error rate of the mean minus per-sample at {at}",
             100 * (theirs.values - ours.values),
             "speaker",
         )

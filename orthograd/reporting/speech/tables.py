@@ -163,10 +163,10 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
             )
         rows.append(tuple(cells))
     notes = (
-        "Test word error rate in percent at equal forgetting: where the word error rate of the forgotten speaker, "
-        "on the utterances that stopping looks at, first passes the level at the head of the column, interpolated "
-        "between the two measured checks around it. Not reached: in so many of the runs it was; at once: so many "
-        "runs passed the level with the first check after the original model, so that nothing lies between. "
+        "Test word error rate in percent at equal forgetting: where the word error rate of the forgotten speaker, on "
+        "the utterances that stopping looks at, first passes the run's target, or the level at the head of the column, "
+        "interpolated between the two measured checks around it. Not reached: in so many of the runs it was; at once: "
+        "so many runs passed the level with the first check after the original model, so that nothing lies between. "
         f"{spread_note(data.n(setting))}"
     )
     header = (
