@@ -170,10 +170,19 @@ def similarity(data: SpeechData, setting: Setting) -> RenderedFigure:
                 for likeness, harm in zip(rows["similarity"], _capped(rows["damage"]), strict=True):
                     _marker(ax, likeness, harm, styles[str(speaker)], size=4)
             correlation = comparison.likeness(pairs)
-            title = method_label(method)
             if not math.isnan(correlation):
-                title += f", ρ = {number(correlation, 2)}"
-            ax.set_title(title, fontsize=8)
+                ax.text(
+                    0.97,
+                    0.97,
+                    f"ρ = {number(correlation, 2)}",
+                    ha="right",
+                    va="top",
+                    fontsize=7,
+                    transform=ax.transAxes,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+                    zorder=5,
+                )
+            ax.set_title(method_label(method), fontsize=8)
             _label_outer(ax, index, len(methods), "Likeness of voices", "Damage (points)")
         _same_limits(axes)
         handles = [_handle(styles[speaker], line=False) for speaker in data.forgotten(setting)]

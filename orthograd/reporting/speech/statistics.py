@@ -6,7 +6,6 @@ A forgotten speaker, with the runs that forget it, is the unit of replication: u
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,8 +129,3 @@ def spread_note(n: int) -> str:
         "Mean ± standard deviation over forgotten speakers (runs with several seeds are pooled within the speaker). "
         f"{BOOTSTRAP}. {significance_text(n)}."
     )
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean, NaN where one is NaN or there is none."""
-    return float(np.mean(values)) if len(values) else math.nan
