@@ -123,6 +123,10 @@ def test_word_error_rates_by_hand():
         {"anna": 0.4, "bert": 0.9}
     )
     table = TABLES["wer"](study, "pretrained")
+    assert (
+        "on average: 60 (forgotten, unlearned), 30 (forgotten, held out), 110 (forgotten, all)"
+        in table.caption.notes
+    )
     # Mean 25, standard deviation √50 ≈ 7.07; two speakers: a quarter of the resamples is twice the first.
     assert _row(table, "FT")[3] == "25.0 ± 7.1 [20.0, 30.0]"
     assert _row(table, "FT")[-1] == "0/2"
@@ -185,6 +189,7 @@ def test_equal_forgetting_by_hand():
     _path(frames, "ft", [0.1, 0.2, 0.25, 0.45, 0.5, 0.55], [0.1, 0.11, 0.12, 0.2, 0.3, 0.4])
     # At once.
     _path(frames, "neggrad", [0.1, 0.9, 1.5, 2.0, 2.0, 2.0], [0.1, 0.8, 1.2, 1.2, 1.2, 1.2])
+    _path(frames, "orthograd_lora", [0.7, 0.9, 1.5, 2.0, 2.0, 2.0], [0.1, 0.8, 1.2, 1.2, 1.2, 1.2])
     study = _study(frames, settings=["pretrained"])
     found = comparison.at_level(study, "pretrained", "ft", 0.3)
     assert found.values.to_dict() == pytest.approx({"anna": 0.14, "bert": 0.14})
@@ -198,6 +203,7 @@ def test_equal_forgetting_by_hand():
         "not reached (0/2)",
     ]
     assert _row(table, "NegGrad")[1:] == ["at once (2/2)"] * 3
+    assert _row(table, "OrthoGrad, LoRA")[1:] == ["already (2/2)"] * 3
 
 
 def test_checks_without_a_test_rate_are_passed_over():

@@ -38,12 +38,14 @@ class AtLevel:
         reached: runs that came to the level.
         crossed: those of them that did so between two checks of which none is the original model.
         runs: all runs.
+        already: runs that start there, since their original model is.
     """
 
     values: pd.Series
     reached: int
     crossed: int
     runs: int
+    already: int
 
     @property
     def complete(self) -> bool:
@@ -57,6 +59,8 @@ class AtLevel:
             return ""
         if self.reached < self.runs:
             return f"not reached ({self.reached}/{self.runs})"
+        if self.already:
+            return f"already ({self.already}/{self.runs})"
         return f"at once ({self.runs - self.crossed}/{self.runs})"
 
 
@@ -72,11 +76,12 @@ def at_level(data: SpeechData, setting: Setting, method: str, level: float | Non
     runs = data.runs_of(setting, method)
     targets = dict(zip(zip(runs["speaker"], runs["seed"], strict=True), runs["target"], strict=True))
     found: dict[str, list[float]] = {speaker: [] for speaker in data.forgotten(setting)}
-    reached = 0
+    reached = already = 0
     for (speaker, seed), rows in curves(data, setting, method).groupby(["speaker", "seed"]):
         forget, test = (rows[column] for column in CURVE)
         to_reach = targets[speaker, seed] if level is None else level
         reached += bool((forget >= to_reach).any())
+        already += bool(forget.iloc[0] >= to_reach)
         # Accuracies fall to a target as error rates rise to a level.
         kept = at_forget_accuracy((1 - forget).tolist(), (1 - test).tolist(), 1 - to_reach)
         found[str(speaker)].append(math.nan if kept is None else 1 - kept)
@@ -88,7 +93,7 @@ def at_level(data: SpeechData, setting: Setting, method: str, level: float | Non
         }
     )
     crossed = sum(not math.isnan(value) for of_seeds in found.values() for value in of_seeds)
-    return AtLevel(values, reached, crossed, len(runs))
+    return AtLevel(values, reached, crossed, len(runs), already)
 
 
 def distance_to_retrained(data: SpeechData, method: str, group: str) -> pd.Series:

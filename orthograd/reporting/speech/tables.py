@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from orthograd.reporting.captions import Caption
-from orthograd.reporting.experiment import ORTHOGRAD, RETRAINED
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.speech import comparison, membership
 from orthograd.reporting.speech.data import GROUPS, HELD_OUT, RETAIN_SPEAKERS, TEST, SpeechData
 from orthograd.reporting.speech.experiment import file_name
@@ -92,10 +92,17 @@ def _rate_table(data: SpeechData, setting: Setting, rate: str, word: str) -> Tab
         )
     notes = (
         f"{word} error rate in percent, errors over {word.lower()}s after Whisper's English normalisation, greedy "
-        f"decoding; may exceed 100. {_SETS} {_TARGET} {spread_note(data.n(setting))}"
+        f"decoding; may exceed 100. {_words(data, setting)} {_SETS} {_TARGET} {spread_note(data.n(setting))}"
     )
     header = ("Method", *(label for label, _ in GROUPS.values()), "Target")
     return _table(data, setting, rate, notes, raw, header, rows)
+
+
+def _words(data: SpeechData, setting: Setting) -> str:
+    """How much was said."""
+    means = {group: data.rates_of(setting, ORIGINAL, group)["words"].mean() for group in GROUPS}
+    said = listing([f"{number(words, 0)} ({GROUPS[group][0].lower()})" for group, words in means.items()])
+    return f"Words said where one speaker is forgotten, all seeds, on average: {said}."
 
 
 _ERROR_RATES = {
@@ -165,8 +172,9 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
     notes = (
         "Test word error rate in percent at equal forgetting: where the word error rate of the forgotten speaker, on "
         "the utterances that stopping looks at, first passes the run's target, or the level at the head of the column, "
-        "interpolated between the two measured checks around it. Not reached: in so many of the runs it was; at once: "
-        "so many runs passed the level with the first check after the original model, so that nothing lies between. "
+        "interpolated between the two measured checks around it. Not reached: in so many of the runs it was; already: "
+        "so many runs have an original model that is there; at once: so many passed the level with the first check "
+        "after the original model, so that nothing lies between. "
         f"{spread_note(data.n(setting))}"
     )
     header = (
