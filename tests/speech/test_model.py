@@ -110,7 +110,10 @@ class TestLosses:
         at = [[(0, 0), (0, 1)], [(1, 0)]]
         tokens = [
             torch.stack(
-                [base.divergence(logits[i, j][None], reference[i, j][None], labels[i, :1], 2.0) for i, j in own]
+                [
+                    base.divergence(logits[i, j][None], reference[i, j][None], labels[i, :1], 2.0)
+                    for i, j in own
+                ]
             ).mean()
             for own in at
         ]
@@ -166,7 +169,9 @@ def test_every_method_for_speech_changes_the_decoder_and_leaves_it_as_it_was_mad
     tiny, speller: Speller, utterances: Utterances, name: str
 ) -> None:
     method = methods.load(name)
-    params = method.params.model_validate({k: v for k, v in PARAMS.items() if k in method.params.model_fields})
+    params = method.params.model_validate(
+        {k: v for k, v in PARAMS.items() if k in method.params.model_fields}
+    )
     data = {"forget": utterances.samples([0, 1, 2, 3]), "retain": utterances.samples([4, 5, 6, 7])}
     before = copy.deepcopy(speller.state_dict())
     encoder = copy.deepcopy(tiny.model.encoder.state_dict())
@@ -210,7 +215,9 @@ def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utteran
     assert (directions["gramian"] - oracle).norm() < 1e-6 * oracle.norm()
 
 
-def test_projected_ascent_keeps_each_retain_loss_to_first_order(speller: Speller, utterances: Utterances) -> None:
+def test_projected_ascent_keeps_each_retain_loss_to_first_order(
+    speller: Speller, utterances: Utterances
+) -> None:
     """Half the step, a quarter of the change."""
     method = methods.load("orthograd_ascent")
     retain = utterances.samples([4, 5, 6, 7])
@@ -223,9 +230,7 @@ def test_projected_ascent_keeps_each_retain_loss_to_first_order(speller: Speller
             {k: v for k, v in PARAMS.items() if k in method.params.model_fields}
             | {"learning_rate": rate, "retain_batch": 4, "forget_batch": 4, "rtol": 1e-9}
         )
-        data = DataView(
-            {"forget": utterances.samples([0, 1, 2, 3]), "retain": retain}, method.reads, 0, None
-        )
+        data = DataView({"forget": utterances.samples([0, 1, 2, 3]), "retain": retain}, method.reads, 0, None)
         list(islice(method.run(speller, data, params), 1))
         changes.append((base.losses(speller(retain.images), retain.labels).detach() - original).abs())
     assert (changes[1] < 0.3 * changes[0] + 1e-12).all()
