@@ -1,0 +1,241 @@
+"""The decoder as a model of rows, under every method that is defined for sequences."""
+
+import copy
+from itertools import islice
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers.modeling_outputs import BaseModelOutput
+
+from orthograd import OrthoGrad, methods
+from orthograd.engine.materialize import flat_gradient
+from orthograd.methods import base
+from orthograd.methods.base import IGNORED, DataView
+from orthograd.speech.losses import sequence_losses
+from orthograd.speech.model import Speller, Utterances
+from orthograd.unlearning import unlearn
+
+OWN = sorted(set(methods.names()) - set(methods.entries()))
+SPEECH = [name for name in OWN if "speaker" in methods.load(name).scenarios]
+LENGTHS = [3, 7, 5, 2, 6, 4, 7, 3]
+LENGTH = 7
+
+
+@pytest.fixture
+def utterances() -> Utterances:
+    """Eight utterances of different lengths, in float64."""
+    torch.manual_seed(0)
+    inputs = torch.zeros(len(LENGTHS), LENGTH, dtype=torch.int64)
+    labels = torch.full((len(LENGTHS), LENGTH), IGNORED)
+    for row, length in enumerate(LENGTHS):
+        tokens = torch.randint(2, 23, (length,))
+        inputs[row, 0] = 1
+        inputs[row, 1:length] = tokens[:-1]
+        labels[row, :length] = tokens
+    encoded = torch.randn(len(LENGTHS), 6, 8, dtype=torch.float64)
+    return Utterances(encoded, inputs, labels, torch.device("cpu"))
+
+
+@pytest.fixture
+def speller(tiny, utterances: Utterances) -> Speller:
+    return Speller(tiny, utterances)
+
+
+def _rows(*rows: int) -> torch.Tensor:
+    return torch.tensor(rows)
+
+
+def test_loss_is_that_of_the_whole_model_with_its_own_labels(tiny, speller: Speller, utterances) -> None:
+    for row, length in enumerate(LENGTHS):
+        # Its own forward shifts nothing and takes the mean over the tokens of a batch: here of one utterance.
+        theirs = tiny(
+            encoder_outputs=BaseModelOutput(last_hidden_state=utterances.encoded[row : row + 1]),
+            decoder_input_ids=utterances.inputs[row : row + 1],
+            labels=utterances.labels[row : row + 1],
+        ).loss
+        ours = base.losses(speller(_rows(row)), utterances.labels[row : row + 1])
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-12, atol=0)
+        assert (utterances.labels[row] != IGNORED).sum() == length
+
+
+def test_losses_are_those_of_a_batch_of_tensors(tiny, speller: Speller, utterances: Utterances) -> None:
+    rows = _rows(4, 1, 6)
+    batch = {
+        "encoded": utterances.encoded[rows],
+        "inputs": utterances.inputs[rows],
+        "labels": utterances.labels[rows],
+    }
+    samples = utterances.samples([4, 1, 6])
+    assert torch.equal(base.losses(speller(samples.images), samples.labels), sequence_losses(tiny, batch))
+
+
+def test_loss_and_gradient_of_a_sample_do_not_depend_on_its_batch_mates(speller: Speller, utterances) -> None:
+    parameters = dict(speller.named_parameters())
+    rows = list(range(len(LENGTHS)))
+    together = base.losses(speller(_rows(*rows)), utterances.labels)
+    for row in rows:
+        alone = base.losses(speller(_rows(row)), utterances.labels[row : row + 1])[0]
+        torch.testing.assert_close(together[row], alone, rtol=1e-12, atol=0)
+        inside = flat_gradient(together[row], parameters, retain_graph=True)
+        outside = flat_gradient(alone, parameters, retain_graph=False)
+        torch.testing.assert_close(inside, outside, rtol=0, atol=1e-12 * float(outside.norm()))
+
+
+def test_padding_reaches_no_loss(speller: Speller, utterances: Utterances) -> None:
+    before = base.losses(speller(_rows(0, 3)), utterances.labels[[0, 3]])
+    utterances.inputs[0, 3:] = 11
+    utterances.inputs[3, 2:] = 12
+    assert torch.equal(base.losses(speller(_rows(0, 3)), utterances.labels[[0, 3]]), before)
+
+
+class TestLosses:
+    def test_of_samples_it_is_the_cross_entropy(self) -> None:
+        logits, labels = torch.randn(50, 10), torch.arange(50) % 10
+        assert torch.equal(base.losses(logits, labels), F.cross_entropy(logits, labels, reduction="none"))
+        assert torch.equal(base.loss(logits, labels), F.cross_entropy(logits, labels))
+
+    def test_of_sequences_each_has_the_same_weight_whatever_its_length(self) -> None:
+        # Logits of zero: log 2 for each token, so that only the weights can go wrong.
+        logits = torch.zeros(2, 3, 2)
+        logits[0, 0] = torch.tensor([0.0, torch.log(torch.tensor(3.0))])
+        labels = torch.tensor([[1, IGNORED, IGNORED], [0, 1, 0]])
+        wanted = torch.tensor([-torch.log(torch.tensor(0.75)), torch.log(torch.tensor(2.0))])
+        torch.testing.assert_close(base.losses(logits, labels), wanted)
+        torch.testing.assert_close(base.loss(logits, labels), wanted.mean())
+
+    def test_the_divergence_of_sequences_counts_own_tokens_only(self) -> None:
+        logits, reference = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
+        labels = torch.tensor([[1, 2, IGNORED], [3, IGNORED, IGNORED]])
+        at = [[(0, 0), (0, 1)], [(1, 0)]]
+        tokens = [
+            torch.stack(
+                [
+                    base.divergence(logits[i, j][None], reference[i, j][None], labels[i, :1], 2.0)
+                    for i, j in own
+                ]
+            ).mean()
+            for own in at
+        ]
+        torch.testing.assert_close(
+            base.divergence(logits, reference, labels, 2.0), torch.stack(tokens).mean(), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_norms_in_the_logits_are_those_of_the_gradient(speller: Speller, utterances: Utterances) -> None:
+    from orthograd.methods.orthograd_norm import logit_gradient_norms
+
+    samples = utterances.samples([0, 1, 5])
+    logits = speller(samples.images).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(base.losses(logits, samples.labels).sum(), logits)
+    torch.testing.assert_close(logit_gradient_norms(speller, samples), gradient.flatten(1).norm(dim=1))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_method_is_for_speech_or_says_why_not(name: str) -> None:
+    method = methods.load(name)
+    assert ("speaker" in method.scenarios) == (method.no_speech is None)
+
+
+class _Steps:
+    """Counts nothing and never ends a run."""
+
+    steered_by = "wer"
+    target = 2.0
+
+    def value(self, model: torch.nn.Module) -> tuple[float, bool]:
+        return 0.0, True
+
+    def reached(self, value: float) -> bool:
+        return False
+
+    def others(self, model: torch.nn.Module) -> dict[str, float]:
+        return {}
+
+    def effects(self, before: torch.nn.Module, model: torch.nn.Module) -> dict[str, float]:
+        return {}
+
+
+PARAMS = {
+    "learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "passes": 1, "forget_batch": 2, "retain_batch": 2,
+    "batch_size": 2, "alpha": 0.3, "rtol": 0.003, "rank": 2, "lora_alpha": 4, "gamma": 1.0, "epsilon": 0.1,
+    "project_off_rectified": False, "temperature": 2.0, "max_rounds": 1, "dampening": 0.5, "sigma": 0.01, "clip": 1.0,
+    "fraction": 0.05, "forget_weight": 0.5, "margin": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_every_method_for_speech_changes_the_decoder_and_leaves_it_as_it_was_made(
+    tiny, speller: Speller, utterances: Utterances, name: str
+) -> None:
+    method = methods.load(name)
+    params = method.params.model_validate(
+        {k: v for k, v in PARAMS.items() if k in method.params.model_fields}
+    )
+    data = {"forget": utterances.samples([0, 1, 2, 3]), "retain": utterances.samples([4, 5, 6, 7])}
+    before = copy.deepcopy(speller.state_dict())
+    encoder = copy.deepcopy(tiny.model.encoder.state_dict())
+    from orthograd.specs import StoppingRule
+
+    rule = StoppingRule(every=1, record_every=1, max_steps=3, curve_steps=0)
+    result = unlearn(speller, method, params, data, _Steps(), None, rule, own_end=False, seed=0)
+    assert result.steps > 0
+    assert not result.diverged
+    after = speller.state_dict()
+    assert list(after) == list(before)
+    assert any(not torch.equal(after[key], before[key]) for key in before)
+    # The output layer is still the embedding, and the Whisper model has the same decoder.
+    assert speller.proj_out.weight is speller.decoder.embed_tokens.weight
+    assert tiny.proj_out.weight is tiny.model.decoder.embed_tokens.weight is speller.proj_out.weight
+    assert all(torch.equal(value, encoder[key]) for key, value in tiny.model.encoder.state_dict().items())
+
+
+def test_adapters_go_to_the_decoder_but_not_to_the_tied_layer(speller: Speller) -> None:
+    from orthograd.methods.orthograd_lora import adapters
+
+    with adapters(speller, rank=2, lora_alpha=4, seed=0):
+        names = {name for name, p in speller.named_parameters() if p.requires_grad}
+    assert names
+    assert all(".lora_" in name and name.startswith("decoder.layers.") for name in names)
+
+
+def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utterances) -> None:
+    forget, retain = utterances.samples([0, 1, 2]), utterances.samples([3, 4, 5, 6])
+    directions = {}
+    for solver in ("gramian", "materialize"):
+        speller.zero_grad()
+        with OrthoGrad(speller, alpha=0.4, solver=solver) as engine:
+            engine.backward_from(
+                lambda model, batch: base.losses(model(batch[0]), batch[1]),
+                (forget.images, forget.labels),
+                (retain.images, retain.labels),
+            )
+        directions[solver] = torch.cat([p.grad.flatten() for p in speller.parameters()])
+    oracle = directions["materialize"]
+    assert (directions["gramian"] - oracle).norm() < 1e-6 * oracle.norm()
+
+
+def test_projected_ascent_keeps_each_retain_loss_to_first_order(
+    speller: Speller, utterances: Utterances
+) -> None:
+    """Half the step, a quarter of the change."""
+    method = methods.load("orthograd_ascent")
+    retain = utterances.samples([4, 5, 6, 7])
+    start = copy.deepcopy(speller.state_dict())
+    original = base.losses(speller(retain.images), retain.labels).detach()
+    changes = []
+    for rate in (1e-3, 5e-4):
+        speller.load_state_dict(start)
+        params = method.params.model_validate(
+            {k: v for k, v in PARAMS.items() if k in method.params.model_fields}
+            | {"learning_rate": rate, "retain_batch": 4, "forget_batch": 4, "rtol": 1e-9}
+        )
+        data = DataView({"forget": utterances.samples([0, 1, 2, 3]), "retain": retain}, method.reads, 0, None)
+        list(islice(method.run(speller, data, params), 1))
+        changes.append((base.losses(speller(retain.images), retain.labels).detach() - original).abs())
+    assert (changes[1] < 0.3 * changes[0] + 1e-12).all()
+
+
+def test_data_that_are_no_images_have_no_scale(utterances: Utterances) -> None:
+    with pytest.raises(base.UndeclaredDataError, match="images were standardised"):
+        _ = DataView({"forget": utterances.samples([0])}, frozenset({"forget"}), 0, None).pixels
