@@ -173,8 +173,8 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
         "Test word error rate in percent at equal forgetting: where the word error rate of the forgotten speaker, on "
         "the utterances that stopping looks at, first passes the run's target, or the level at the head of the column, "
         "interpolated between the two measured checks around it. Not reached: in so many of the runs it was; already: "
-        "so many runs have an original model that is there; at once: so many passed the level with the first check "
-        "after the original model, so that nothing lies between. "
+        "so many runs have an original model that is there; at once: so many passed the level by the first measured "
+        "check after the original model, so that nothing lies between. "
         f"{spread_note(data.n(setting))}"
     )
     header = (
