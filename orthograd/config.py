@@ -17,7 +17,7 @@ from orthograd import methods, models
 from orthograd.data.download import check_mirror, resolve_mirror
 from orthograd.data.registry import Dataset, registry
 from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenario, SplitSizes
-from orthograd.reporting.experiment import Experiment, Sweep
+from orthograd.reporting.experiment import ORTHOGRAD, Experiment, Sweep
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Relearning, ShadowStudy, Stopping, Strict, Training
 from orthograd.speech.specs import Speech
@@ -207,7 +207,7 @@ class Profile(Strict):
 
     @property
     def sections(self) -> Sequence[Experiment | Sweep]:
-        """What the report shows, in its order."""
+        """What the report shows, in its order, without speech."""
         return [*self.experiments, *self.sweeps]
 
     @property
@@ -365,6 +365,10 @@ class Profile(Strict):
             "retain": sizes.retain * len(self.speech.speakers.retain),
         }
         for setting, section in self.speech.methods.items():
+            if ORTHOGRAD not in section:
+                problems.append(
+                    f"speech.methods.{setting}: lacks {ORTHOGRAD!r}. Mend: add it, every other is compared to it"
+                )
             for name, params in section.items():
                 place = f"speech.methods.{setting}.{name}"
                 if name not in methods.names():

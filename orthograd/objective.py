@@ -21,8 +21,9 @@ def losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     if labels.dim() == 1:
         return F.cross_entropy(logits, labels, reduction="none")
-    tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return token_mean(tokens, labels)
+    # Flat: on CUDA the form for more dimensions is not deterministic.
+    flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return token_mean(flat.view_as(labels), labels)
 
 
 def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

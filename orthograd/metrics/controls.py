@@ -27,10 +27,12 @@ class ControlResult:
     Attributes:
         attack: its name.
         failures: in words, one for each control that failed; empty when all passed.
+        caught: what it had to catch, in words.
     """
 
     attack: str
     failures: tuple[str, ...]
+    caught: str = "the original model and the planted fake"
 
     @property
     def passed(self) -> bool:
@@ -39,9 +41,7 @@ class ControlResult:
     @property
     def reason(self) -> str:
         """Why the attack's column is to be believed or to be greyed."""
-        return "; ".join(self.failures) or (
-            "catches the original model and the planted fake, and scores chance on the retrained models"
-        )
+        return "; ".join(self.failures) or f"catches {self.caught}, and scores chance on the retrained models"
 
 
 def planted_fake(logits: NDArray[Any]) -> Array:
@@ -86,7 +86,7 @@ def retrained_level(models: int) -> float:
 
 
 def control(
-    attack: str, original: Estimate, fake: Estimate, retrained: Mapping[str, Estimate]
+    attack: str, original: Estimate, fake: Estimate | None, retrained: Mapping[str, Estimate]
 ) -> ControlResult:
     """Judge an attack by its success, of which 0.5 is chance: an AUC, or an accuracy on balanced sides.
 
@@ -96,7 +96,8 @@ def control(
     Args:
         attack: its name.
         original: its success on the original model, at `LEVEL`.
-        fake: its success on the original model with `planted_fake` on the forget set, at `LEVEL`.
+        fake: its success on the original model with `planted_fake` on the forget set, at `LEVEL`; None for an attack on
+            losses of sequences, of which there are no logits to plant one in.
         retrained: its success on models retrained without the forget set, by name, whose outcome decided nothing
             about the attack's design; each at `retrained_level` of their number.
 
@@ -104,9 +105,9 @@ def control(
         ValueError: no retrained model, or an interval at another level.
     """
     level_each = retrained_level(len(retrained))
+    to_catch = {"original model": original} | ({} if fake is None else {"planted fake": fake})
     for name, estimate, level in (
-        ("original", original, LEVEL),
-        ("fake", fake, LEVEL),
+        *((name, estimate, LEVEL) for name, estimate in to_catch.items()),
         *((name, estimate, level_each) for name, estimate in retrained.items()),
     ):
         if not math.isclose(estimate.level, level):
@@ -114,7 +115,7 @@ def control(
     failures = [
         f"misses the {what}: {_words(estimate)} "
         + ("is below chance" if estimate.high < CHANCE else "does not exclude chance")
-        for what, estimate in (("original model", original), ("planted fake", fake))
+        for what, estimate in to_catch.items()
         if not estimate.low > CHANCE
     ]
     failures += [
@@ -122,7 +123,7 @@ def control(
         for name, estimate in retrained.items()
         if not estimate.low <= CHANCE <= estimate.high
     ]
-    return ControlResult(attack, tuple(failures))
+    return ControlResult(attack, tuple(failures), " and ".join(f"the {what}" for what in to_catch))
 
 
 def _words(estimate: Estimate) -> str:

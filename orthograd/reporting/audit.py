@@ -13,14 +13,16 @@ import pandas as pd
 
 from orthograd.audit import Check, Status, failed
 from orthograd.reporting.captions import Caption
-from orthograd.reporting.claims import Claim, Finding, Outcome
+from orthograd.reporting.claims import Claim
 from orthograd.reporting.data import ReportData
 from orthograd.reporting.experiment import Experiment
+from orthograd.reporting.findings import Finding, Outcome
 from orthograd.reporting.ledger import Entry, Ledger
 from orthograd.reporting.names import AUDIT, DEVIATIONS
 from orthograd.reporting.page import DataFile, ExperimentNotes, stop_rule_text, table_view
+from orthograd.reporting.speech.experiment import SpeechExperiment
 from orthograd.reporting.statistics import interval
-from orthograd.reporting.tables import Cell, Table, accuracy_table
+from orthograd.reporting.tables import Cell, ProseTable, Table, accuracy_table
 from orthograd.reporting.text import ABSENT, estimate, listing, method_label
 
 TITLE = "Audit"
@@ -29,18 +31,6 @@ _DECIMALS = {"percent": 1, "fraction": 3, "ratio": 3}
 _UNITS = {"percent": "%", "fraction": " (fraction)", "ratio": ""}
 _STATUSES: tuple[Status, ...] = ("passed", "failed", "not checked")
 _OUTCOMES: tuple[Outcome, ...] = ("supported", "not supported", "not testable here")
-
-
-@dataclass(frozen=True, eq=False)
-class ProseTable(Table):
-    """A table of sentences: in LaTeX its columns have widths, as parts of the text's."""
-
-    widths: tuple[float, ...]
-
-    @property
-    def latex_columns(self) -> str:
-        """Paragraphs of the given widths."""
-        return "".join(f"p{{{width:g}\\textwidth}}" for width in self.widths)
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,7 @@ class AuditContext:
     data_files: Sequence[DataFile]
     first_steps: pd.DataFrame
     """A row a deviation of the public code copy and seed, as the step `deviations` writes it."""
+    speech: Sequence[SpeechExperiment] = ()
 
 
 @dataclass(frozen=True)
@@ -218,7 +209,7 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
         "Which cells the tables have is our reading of public reviews. Ours: mean ± half-width of "
         "the 95% t-interval over "
         "seeds; fractions where the cell has no unit. Agrees: the paper's number lies in our "
-        "interval. Whoever has the "
+        "interval; of speech, over speakers in the setting pretrained. Whoever has the "
         "paper fills a file in config/published/ and runs the report again."
     )
     header = ("Experiment", "Quantity", "Where", "Paper", "Source", "Ours", "Verdict", "Why")
@@ -235,7 +226,7 @@ def _paper(entry: Entry) -> str:
     return f"{cell.value:g}{spread}{_UNITS[cell.unit]}"
 
 
-def substitutes(experiments: Sequence[Experiment], ledger: Ledger) -> list[Substitute]:
+def substitutes(experiments: Sequence[Experiment | SpeechExperiment], ledger: Ledger) -> list[Substitute]:
     """What stands in for what, from `substitutions`; the reason is that of the ledger for each thing it names."""
     where: dict[str, list[str]] = {}
     for experiment in experiments:
@@ -341,7 +332,10 @@ def _table(
 
 def audit_tables(context: AuditContext) -> tuple[Table, ...]:
     """All tables of the page, in the order of `AUDIT_TABLE_NAMES`."""
-    experiments = [notes.experiment for notes in context.notes]
+    experiments: list[Experiment | SpeechExperiment] = [
+        *(notes.experiment for notes in context.notes),
+        *context.speech,
+    ]
     return (
         checks_table(context.checks),
         claims_table(context.claims),

@@ -1,7 +1,8 @@
 """The claims of the paper, each with the test that decides it, the same whatever the data say.
 
-Every test compares values seed by seed. With n >= 5 seeds a difference counts if its 95% t-interval lies on the claim's
-side of 0, with fewer if it has the claim's sign in all n seeds, which is no claim of significance and never called one.
+Every test compares values seed by seed, in speech speaker by speaker. With n >= 5 seeds (or speakers) a difference
+counts if its 95% t-interval lies on the claim's side of 0, with fewer if it has the claim's sign in all n, which is no
+claim of significance and never called one.
 The comparison is test accuracy at equal forgetting (`test_at_target`) and the gap to the retrained models (`gap`).
 Baselines are all methods of an experiment that are no form of OrthoGrad.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,11 @@ import pandas as pd
 from orthograd import methods
 from orthograd.reporting.data import ExperimentData, ReportData, rows_of
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, Experiment
+from orthograd.reporting.findings import Difference, Finding, Outcome, joined, sample_text
+from orthograd.reporting.speech.claims import KEPT, per_sample_over_mean, unlearns_a_speaker
+from orthograd.reporting.speech.data import SpeechData
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, interval, per_seed
 from orthograd.reporting.text import estimate, listing, method_label, number
-
-Outcome = Literal["supported", "not supported", "not testable here"]
 
 MEAN = "orthograd_mean"
 ASCENT = "neggrad"
@@ -37,11 +38,13 @@ class Study:
         data: all runs of the report.
         experiments: of the report; those of a sweep share its id, one a size of the retain subset.
         pools: images in the retain pool, by dataset and scenario.
+        speech: the speech experiments of the report.
     """
 
     data: ReportData
     experiments: Sequence[Experiment]
     pools: Mapping[tuple[str, str], int]
+    speech: Sequence[SpeechData] = ()
 
     def named(self, identifier: str) -> list[Experiment]:
         """The experiments with an id, by size of the retain subset."""
@@ -69,14 +72,6 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How a test came out, with the numbers in prose."""
-
-    outcome: Outcome
-    text: str
-
-
-@dataclass(frozen=True)
 class Claim:
     """A claim of the paper.
 
@@ -91,38 +86,6 @@ class Claim:
     text: str
     test: str
     decide: Callable[[Study], Finding]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Differences seed by seed, turned so that the claim wants them above 0; in percentage points."""
-
-    label: str
-    values: pd.Series
-
-    @property
-    def holds(self) -> bool:
-        """Whether the difference counts as being on the claim's side, see the module."""
-        if len(self.values) < MIN_SEEDS_FOR_CLAIMS:
-            return bool((self.values > 0).all())
-        found = interval(self.values)
-        return found.mean > 0 and found.excludes_zero
-
-    @property
-    def text(self) -> str:
-        """The mean with its interval, and in how many seeds it has the claim's sign."""
-        n = len(self.values)
-        return (
-            f"{self.label} {estimate(interval(self.values), 1, 2)} points (above 0 in "
-            f"{int((self.values > 0).sum())} of "
-            f"{n} seed{'' if n == 1 else 's'})"
-        )
-
-
-def _seeds(n: int) -> str:
-    if n < MIN_SEEDS_FOR_CLAIMS:
-        return f"n = {n} seed{'' if n == 1 else 's'}: signs and means only, no significance claim."
-    return f"n = {n} seeds; 95% t-intervals, not corrected for the number of comparisons."
 
 
 def _baselines(experiment: Experiment) -> list[str]:
@@ -205,7 +168,7 @@ def _against_baselines(study: Study, experiments: Sequence[Experiment]) -> Findi
                 f"{_beats(at_target, 'higher test accuracy at equal forgetting than')}; "
                 f"{_beats(by_gap, 'smaller gap to retraining than')}.{left_out}"
             )
-    text = " ".join([*texts, _seeds(seeds)])
+    text = " ".join([*texts, sample_text(seeds)])
     if not all(holds):
         return Finding("not supported", text)
     return Finding("supported" if all(testable) else "not testable here", text)
@@ -222,15 +185,22 @@ def _small_retain_set(study: Study) -> Finding:
 
 
 def _per_sample(study: Study) -> Finding:
-    chosen = [experiment for experiment in study.images if MEAN in experiment.methods]
-    if not chosen:
+    images = [experiment for experiment in study.images if MEAN in experiment.methods]
+    speech = [
+        (data, setting)
+        for data in study.speech
+        for setting, names in data.experiment.methods.items()
+        if MEAN in names
+    ]
+    if not images and not speech:
         return Finding(
             "not testable here",
             f"No experiment of this report has {method_label(MEAN)}; run T-ABL, or add {MEAN} to an experiment.",
         )
-    texts, holds, testable = [], [], []
+    texts: list[str] = []
+    outcomes: list[bool | None] = []
     seeds = 0
-    for experiment in chosen:
+    for experiment in images:
         data = study.data.select(experiment)
         seeds = data.n
         for model in experiment.models:
@@ -240,28 +210,25 @@ def _per_sample(study: Study) -> Finding:
             place = _place(experiment, model)
             if data.n < 2 or ours.isna().any() or theirs.isna().any():
                 texts.append(f"{place}: no test accuracy at equal forgetting of both in two seeds or more.")
-                testable.append(False)
+                outcomes.append(None)
                 continue
             _, gaps, _ = _sides(data, model, [MEAN])
             better = Difference("per-sample minus mean at equal forgetting", ours - theirs)
             spread, other = float(ours.std(ddof=1)), float(theirs.std(ddof=1))
-            testable.append(True)
-            holds.append(better.holds and all(gap.holds for gap in gaps) and spread < other)
-            by_gap = "".join(f", gap of the mean minus that of per-sample {_points(gap)}" for gap in gaps)
+            outcomes.append(better.holds and all(gap.holds for gap in gaps) and spread < other)
+            by_gap = "".join(f", gap of the mean minus that of per-sample {gap.points}" for gap in gaps)
             texts.append(
                 f"{place}: {better.text}{by_gap}; standard deviation over seeds {number(spread, 2)} against "
                 f"{number(other, 2)} points."
             )
-    text = " ".join([*texts, "Of the spreads no significance is claimed.", _seeds(seeds)])
-    if not all(holds):
-        return Finding("not supported", text)
-    return Finding("supported" if all(testable) else "not testable here", text)
-
-
-def _points(difference: Difference) -> str:
-    n = len(difference.values)
-    above = int((difference.values > 0).sum())
-    return f"{estimate(interval(difference.values), 1, 2)} points (above 0 in {above} of {n} seeds)"
+    if images:
+        texts.append(sample_text(seeds))
+    for of_speech, setting in speech:
+        outcome, text = per_sample_over_mean(of_speech, setting, MEAN)
+        outcomes.append(outcome)
+        texts.append(text)
+    texts.append("Of the spreads no significance is claimed.")
+    return Finding(joined(outcomes), " ".join(texts))
 
 
 def _reads_retain(run: str) -> bool:
@@ -332,7 +299,7 @@ def _less_dependent(study: Study) -> Finding:
     )
     if without:
         texts.append(f"Not defined in every seed and size: {listing(without)}.")
-    texts.append(_seeds(selections[0].n))
+    texts.append(sample_text(selections[0].n))
     outcome: Outcome = "supported" if all(difference.holds for difference in found) else "not supported"
     return Finding(outcome, " ".join(texts))
 
@@ -362,15 +329,11 @@ def _proxy(study: Study) -> Finding:
                 ]
             holds.append(good)
             texts.append(f"{place}: {'; '.join(parts)}.")
-    return Finding("supported" if all(holds) else "not supported", " ".join([*texts, _seeds(seeds)]))
+    return Finding("supported" if all(holds) else "not supported", " ".join([*texts, sample_text(seeds)]))
 
 
 def _speech(study: Study) -> Finding:
-    del study
-    return Finding(
-        "not testable here",
-        "This report holds image experiments, and no word error rates; it takes the speech experiment T-ASR.",
-    )
+    return unlearns_a_speaker(study.speech)
 
 
 def _advantage(study: Study) -> tuple[Outcome, str]:
@@ -436,7 +399,7 @@ def _limitation(study: Study) -> Finding:
         return Finding("not testable here", f"{text} Peak memory: no baseline to compare with.")
     more, memory_text = memory
     n = study.data.runs["seed"].nunique()
-    prose = f"{text} {memory_text} {_seeds(n)}"
+    prose = f"{text} {memory_text} {sample_text(n)}"
     if outcome == "not supported" or not more:
         return Finding("not supported", prose)
     return Finding(outcome, prose)
@@ -464,7 +427,10 @@ CLAIMS: tuple[Claim, ...] = (
         "Per-sample projection beats projection off the mean retain gradient, and varies less.",
         "In every experiment that has both, per-sample OrthoGrad has the higher test accuracy at "
         "equal forgetting and the "
-        f"smaller gap (each {_RULE}), and the smaller standard deviation of that accuracy over seeds.",
+        f"smaller gap (each {_RULE}), and the smaller standard deviation of that accuracy over seeds. In speech, "
+        "in every setting that has both, it has the lower test word error rate at the highest listed forget word error "
+        "rate to which both come in every run, or else at the targets, by the same rule over speakers, and the smaller "
+        "standard deviation of it over speakers.",
         _per_sample,
     ),
     Claim(
@@ -490,7 +456,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         5,
         "OrthoGrad unlearns a speaker and keeps the word error rate of the others.",
-        "The word error rates of the unlearned speaker and of the others in T-ASR, before and after.",
+        "In every setting of every speech experiment OrthoGrad reaches its target in every run, the word error rate on "
+        "the speaker's held-out utterances rises above the original model's, and that of the test speakers and of the "
+        f"retain speakers rises by less than {KEPT:g} percentage points. A difference {_RULE}, here over speakers.",
         _speech,
     ),
     Claim(

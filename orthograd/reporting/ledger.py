@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from orthograd.reporting.data import RUN_NUMBERS, ReportData, ReportError, rows_of
 from orthograd.reporting.experiment import Experiment
-from orthograd.reporting.statistics import Interval, summarise
+from orthograd.reporting.speech.data import RATE_COLUMNS, SpeechData
+from orthograd.reporting.speech.experiment import PRETRAINED, SpeechExperiment
+from orthograd.reporting.statistics import Interval, interval, summarise
 from orthograd.reporting.text import listing
 
 PAPER = "paper.yaml"
@@ -26,7 +28,12 @@ PAPER = "paper.yaml"
 SourceName = Literal["abstract", "public review", "public code copy", "aggregator page", "the paper"]
 Verdict = Literal["agrees", "differs", "not comparable", "not available"]
 Text = Annotated[str, Field(min_length=1)]
-Column = Annotated[str | None, Field(description="column of runs.csv to compare with; null: there is none")]
+Column = Annotated[
+    str | None,
+    Field(
+        description="column of runs.csv, or word error rate of speech, to compare with; null: there is none"
+    ),
+]
 
 # Ours are fractions or ratios; what the paper's unit makes of them.
 _SCALE = {"percent": 100.0, "fraction": 1.0, "ratio": 1.0}
@@ -37,9 +44,10 @@ class _Strict(BaseModel):
 
 
 def _known(column: str | None) -> None:
-    if column is not None and column not in RUN_NUMBERS:
+    known = [*RUN_NUMBERS, *RATE_COLUMNS]
+    if column is not None and column not in known:
         raise ValueError(
-            f"column {column!r} is not one of runs.csv. Mend: use one of {', '.join(RUN_NUMBERS)}, or null"
+            f"column {column!r} is not one of runs.csv. Mend: use one of {', '.join(known)}, or null"
         )
 
 
@@ -188,7 +196,7 @@ class Entry:
     Attributes:
         cell: of the paper.
         model: ours that is shown, None if the report has none.
-        ours: mean over seeds in the cell's unit (fractions where the cell has none).
+        ours: mean over seeds, in speech over speakers, in the cell's unit (fractions where the cell has none).
         verdict: how they compare.
         why: the reason for the verdict.
     """
@@ -200,22 +208,37 @@ class Entry:
     why: str
 
 
-def compare(ledger: Ledger, data: ReportData, experiments: Sequence[Experiment]) -> list[Entry]:
+def compare(
+    ledger: Ledger, data: ReportData, experiments: Sequence[Experiment], speech: Sequence[SpeechData] = ()
+) -> list[Entry]:
     """The verdict on each cell: whether the paper's number lies in our 95% interval.
 
     Args:
         ledger: the paper's cells.
         data: all runs of the report.
         experiments: of the report; a cell belongs to the first with its id.
+        speech: of the report; a word error rate belongs to the one with its id, or else to the first.
     """
     places: dict[str, Experiment] = {}
     for experiment in experiments:
         places.setdefault(experiment.id, experiment)
-    return [_entry(cell, data, places.get(cell.experiment)) for cell in ledger.cells]
+    entries = []
+    for cell in ledger.cells:
+        if cell.column in RATE_COLUMNS:
+            entries.append(_entry(cell, *_spoken(cell, speech)))
+        else:
+            place = places.get(cell.experiment)
+            entries.append(_entry(cell, place, *_ours(cell, data, place)))
+    return entries
 
 
-def _entry(cell: Cell, data: ReportData, experiment: Experiment | None) -> Entry:
-    model, ours, obstacle = _ours(cell, data, experiment)
+def _entry(
+    cell: Cell,
+    experiment: Experiment | SpeechExperiment | None,
+    model: str | None,
+    ours: Interval | None,
+    obstacle: str,
+) -> Entry:
     if cell.value is None:
         return Entry(cell, model, ours, "not available", "the paper's number is not known to this project")
     if ours is None:
@@ -260,6 +283,26 @@ def _ours(
     return model, ours, obstacle
 
 
+def _spoken(
+    cell: Cell, speech: Sequence[SpeechData]
+) -> tuple[SpeechExperiment | None, str | None, Interval | None, str]:
+    """Our experiment, and then as `_ours` of a word error rate: in the paper's setting, over speakers."""
+    found = sorted(speech, key=lambda data: data.experiment.id != cell.experiment)
+    if not found or cell.column is None:
+        return None, None, None, f"{cell.experiment} on speech is not in this report"
+    experiment = found[0].experiment
+    if PRETRAINED not in experiment.settings:
+        return experiment, None, None, f"{experiment.id} of this report lacks the setting {PRETRAINED}"
+    if cell.method not in experiment.methods[PRETRAINED]:
+        return experiment, None, None, f"{cell.method} is not in {experiment.id} of this report"
+    model, obstacle = _model(cell.model, [experiment.model])
+    if model is None:
+        return experiment, None, None, obstacle
+    scale = _SCALE[cell.unit] if cell.unit else 1.0
+    values = found[0].rate(PRETRAINED, cell.method, RATE_COLUMNS[cell.column])
+    return experiment, model, interval(scale * values), obstacle
+
+
 def _model(name: str | None, models: Sequence[str]) -> tuple[str | None, str]:
     """Ours for a model of the paper: the same, or one of the same family, and then the difference."""
     if name is None:
@@ -270,6 +313,6 @@ def _model(name: str | None, models: Sequence[str]) -> tuple[str | None, str]:
             return model, ""
     family = next((kind for kind in ("resnet", "vit") if kind in plain), plain)
     for model in models:
-        if family in model.lower():
+        if family in model.lower().replace("-", ""):
             return model, f"{model} in place of {name}"
     return None, f"this report has no model like {name}, but {listing(list(models))}"

@@ -18,9 +18,14 @@ from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
 from orthograd.reporting.names import AUDIT_PAGE, FIGURE_NAMES, NOTEBOOKS
 from orthograd.reporting.ranking import verdict
+from orthograd.reporting.speech import section as spoken
+from orthograd.reporting.speech.experiment import file_name
+from orthograd.reporting.speech.figures import figure_caption as speech_caption
+from orthograd.reporting.speech.tables import all_tables, setting_text, transcribers
 from orthograd.reporting.tables import TABLES, Table
 from orthograd.reporting.text import listing, method_label, number
 from orthograd.reporting.write import FIGURE_FORMATS, TABLE_FORMATS, figure_path, table_path
+from orthograd.speech.specs import Setting
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class PageContext:
     """U-LiRA on the shadow models of one of the experiments, where the profile has them."""
     notebooks: Sequence[str] = ()
     """Names of the executed notebooks in `notebooks/` beside the page."""
+    speech: Sequence[spoken.SpeechNotes] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,18 @@ GLOSSARY = (
         "scores and few seeds make it approximate.",
     ),
     Term("Steps", "", "Unlearning steps until the run stopped."),
+    Term(
+        "WER, CER",
+        "(substituted + deleted + inserted) / said",
+        "Word and character error rate, after Whisper's English normalisation of both sides, over all utterances of a "
+        "set; above 100% where more is written than was said.",
+    ),
+    Term(
+        "± and brackets in speech",
+        "",
+        "± is the standard deviation over forgotten speakers. Brackets: the 95% interval of the mean, or of the rate "
+        "of all speakers together, from resamples of whole speakers.",
+    ),
     Term("RTE", "t_retrain / t_method", "Run-time efficiency: how many times faster than retraining."),
 )
 
@@ -233,13 +251,14 @@ def render(context: PageContext, out: Path) -> Path:
     )
     html = environment.get_template("index.html.j2").render(
         title=context.title,
-        summary=summary([data for _, data in selections], sweeps, context.data),
+        summary=summary([data for _, data in selections], sweeps, context.data, context.speech),
         conditions=context.conditions,
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
         sections=[_section(notes, data, context.shadowed, out.parent) for notes, data in selections],
         sweeps=[_sweep_section(data, out.parent) for data in sweeps],
+        speech=[_speech_section(notes, out.parent) for notes in context.speech],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
         notebooks=[
             (
@@ -268,7 +287,10 @@ class Summary:
 
 
 def summary(
-    selections: Sequence[ExperimentData], sweeps: Sequence[sweep.SweepData], data: ReportData
+    selections: Sequence[ExperimentData],
+    sweeps: Sequence[sweep.SweepData],
+    data: ReportData,
+    on_speech: Sequence[spoken.SpeechNotes] = (),
 ) -> Summary:
     """What was run and what came out, from the data alone; a run that several experiments show counts once."""
     methods = list(dict.fromkeys(method for s in selections for method in s.experiment.methods))
@@ -287,6 +309,16 @@ def summary(
             title = selection.experiment.title + (f", {model}" if several else "")
             findings.append((selection.experiment.id, title, verdict(selection, model)))
     findings += [(s.sweep.id, s.sweep.title, sweep.verdict(s)) for s in sweeps]
+    findings += [
+        (
+            notes.data.experiment.id,
+            f"{notes.data.experiment.title}, {setting}",
+            spoken.verdict(notes.data, setting),
+        )
+        for notes in on_speech
+        for setting in notes.data.experiment.settings
+    ]
+    opening = f"{opening} {spoken.opening([notes.data for notes in on_speech])}".strip()
     return Summary(opening, tuple(findings))
 
 
@@ -361,6 +393,66 @@ def _sweep_section(data: sweep.SweepData, folder: Path) -> dict[str, object]:
         "setting": caption.setting,
         "table": table_view("Sizes of the retain subset", sweep.table(data), folder),
         "figure": _figure_view("Against the size", data.sweep.id, sweep.NAME, caption.notes, folder),
+    }
+
+
+_SPEECH_TABLE_TITLES = {
+    "wer": "Word error rates",
+    "cer": "Character error rates",
+    "errors": "Kinds of errors",
+    "equal_forgetting": "Test word error rate at equal forgetting",
+    "similarity": "Damage to voices like the forgotten one",
+    "cost": "Cost",
+    "retraining": "Distance to the retrained model",
+    "membership": "Membership inference",
+    "ablation": "Forms of OrthoGrad",
+}
+_SPEECH_FIGURE_TITLES = {
+    "speakers": "Word error rates speaker by speaker",
+    "curves": "Test against forget word error rate",
+    "similarity": "Damage against likeness of voices",
+    "ablation": "Forms of OrthoGrad speaker by speaker",
+}
+
+
+def _speech_section(notes: spoken.SpeechNotes, folder: Path) -> dict[str, object]:
+    experiment = notes.data.experiment
+    tables = all_tables(notes.data, list(notes.audio))
+
+    def of_setting(setting: Setting) -> dict[str, object]:
+        shown = tables[setting]
+        models = transcribers(notes.data, setting)
+        return {
+            "name": setting,
+            "setting": setting_text(notes.data, setting),
+            "tables": [
+                table_view(title, shown[name], folder)
+                for name, title in _SPEECH_TABLE_TITLES.items()
+                if name in shown
+            ],
+            "figures": [
+                _figure_view(
+                    title,
+                    experiment.id,
+                    file_name(name, setting),
+                    speech_caption(notes.data, setting, name).notes,
+                    folder,
+                )
+                for name, title in _SPEECH_FIGURE_TITLES.items()
+                if name in experiment.figure_names(setting)
+            ],
+            "transcripts": table_view("Transcripts", shown["transcripts"], folder),
+            "models": [(model, method_label(model)) for model in models],
+            "spoken": spoken.spoken(notes, setting),
+        }
+
+    for path in notes.audio.values():
+        _existing(folder, path)
+    return {
+        "experiment": experiment,
+        "settings": [of_setting(setting) for setting in experiment.settings],
+        "stop_rule": spoken.stop_text(notes.data),
+        "commands": notes.commands,
     }
 
 

@@ -99,6 +99,18 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True, eq=False)
+class ProseTable(Table):
+    """A table of sentences: in LaTeX its columns have widths, as parts of the text's."""
+
+    widths: tuple[float, ...]
+
+    @property
+    def latex_columns(self) -> str:
+        """Paragraphs of the given widths."""
+        return "".join(f"p{{{width:g}\\textwidth}}" for width in self.widths)
+
+
 def accuracy_table(data: ExperimentData) -> Table:
     """Original, retrained and every method: accuracies, UIS, gap to retrained, steps, target, rank."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]

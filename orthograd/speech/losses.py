@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orthograd.objective import IGNORED, losses
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import WhisperForConditionalGeneration
 
     from orthograd.speech.whisper import Whisper
-
-IGNORED = -100  # what torch's cross-entropy leaves out
 
 
 def token_batch(whisper: Whisper, transcripts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -66,7 +66,6 @@ def sequence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.T
     Raises:
         ValueError: the batch has neither or both of `encoded` and `features`.
     """
-    import torch.nn.functional as F
     from transformers.modeling_outputs import BaseModelOutput
 
     if ("encoded" in batch) == ("features" in batch):
@@ -75,10 +74,8 @@ def sequence_losses(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.T
         heard = {"encoder_outputs": BaseModelOutput(last_hidden_state=batch["encoded"])}
     else:
         heard = {"input_features": batch["features"]}
-    labels = batch["labels"]
     logits = model(decoder_input_ids=batch["inputs"], use_cache=False, **heard).logits
-    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return losses.sum(dim=1) / (labels != IGNORED).sum(dim=1)
+    return losses(logits, batch["labels"])
 
 
 def freeze_encoder(model: WhisperForConditionalGeneration) -> None:

@@ -49,7 +49,12 @@ def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> l
         raise ValueError(
             f"max_new_tokens is {decoding.max_new_tokens}, but the decoder has room for {room}: lower it"
         )
-    language = {"language": "en", "task": "transcribe"} if model.generation_config.is_multilingual else {}
+    # A model that lost its way may write times though it is told not to, and transformers would then go back in the
+    # audio, which is not there, and begin anew.
+    settings = model.generation_config
+    times = range(whisper.token("<|notimestamps|>") + 1, model.config.vocab_size)
+    suppressed = [*(settings.suppress_tokens or ()), *times]
+    language = {"language": "en", "task": "transcribe"} if settings.is_multilingual else {}
     transcripts: list[str] = []
     for batch in encoded.split(decoding.batch_size):
         with torch.no_grad():
@@ -59,6 +64,7 @@ def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> l
                 do_sample=False,
                 num_beams=1,
                 return_timestamps=False,
+                suppress_tokens=suppressed or None,
                 **language,
             )
         transcripts += [

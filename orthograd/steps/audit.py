@@ -25,6 +25,7 @@ from orthograd.steps.page import data_files, notes
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--profile", type=Profile.model_validate_json, required=True, help="JSON: the config")
     results.add_table_arguments(parser)
+    results.add_speech_arguments(parser)
     parser.add_argument(
         "--evidence", type=Path, nargs="+", required=True, help="evidence.json, one an experiment"
     )
@@ -44,6 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     profile: Profile = arguments.profile
     data = results.read(arguments)
+    speech = results.read_speech(arguments)
     evidence = _evidence(profile, arguments)
     splits = {(split.dataset, split.scenario, split.seed): split for split in evidence.splits}
     study = Study(
@@ -54,6 +56,7 @@ def run(arguments: Namespace) -> None:
             for (dataset, scenario, seed), split in splits.items()
             if seed == profile.seeds[0]
         },
+        speech,
     )
     ledger = read_ledger(arguments.published)
     context = AuditContext(
@@ -68,7 +71,7 @@ def run(arguments: Namespace) -> None:
         ],
         checks=audit(evidence),
         claims=decide(study),
-        entries=compare(ledger, data, profile.experiments),
+        entries=compare(ledger, data, profile.experiments, speech),
         ledger=ledger,
         seeds=profile.seeds,
         tuning_seeds=profile.tuning.seeds if profile.tuning else [],
@@ -78,6 +81,7 @@ def run(arguments: Namespace) -> None:
         ),
         data_files=data_files(arguments.raw),
         first_steps=pd.read_csv(arguments.deviations),
+        speech=arguments.speech,
     )
     for table in audit_tables(context):
         write_table(table, arguments.page.parent)

@@ -27,6 +27,7 @@ from orthograd.reporting.page import (
 )
 from orthograd.reporting.search import SearchData
 from orthograd.reporting.shadows import ShadowData
+from orthograd.reporting.speech.section import SpeechNotes, audio_of
 from orthograd.steps import results
 
 HARDWARE = ("processor", "cores", "system", "device", "threads")
@@ -35,6 +36,7 @@ HARDWARE = ("processor", "cores", "system", "device", "threads")
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--profile", type=Profile.model_validate_json, required=True, help="JSON: the config")
     results.add_table_arguments(parser)
+    results.add_speech_arguments(parser)
     parser.add_argument(
         "--conditions", type=Path, nargs="+", required=True, help="conditions.json, one an experiment"
     )
@@ -69,12 +71,19 @@ def run(arguments: Namespace) -> None:
     )
     arguments.config.write_text(config, encoding="utf-8")
     data = results.read(arguments)
+    speech = results.read_speech(arguments)
     conditions = _conditions(
         profile,
         config,
-        [read_json(path) for path in arguments.conditions],
+        [
+            read_json(path)
+            for path in (
+                *arguments.conditions,
+                *(folder / "conditions.json" for folder in arguments.collected),
+            )
+        ],
         data_files(arguments.raw),
-        _computing_time(data.costs),
+        _computing_time(data.costs) + sum(float(spoken.runs["seconds"].sum()) for spoken in speech),
     )
     write_json(arguments.made_with, asdict(conditions))
     render(
@@ -92,6 +101,15 @@ def run(arguments: Namespace) -> None:
             shadowed=_shadows(profile, arguments.shadows),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
+            speech=[
+                SpeechNotes(
+                    spoken,
+                    # config.yaml lies beside the page.
+                    [f"snakemake --cores 2 --configfile config.yaml -- {folder}"],
+                    audio_of(arguments.page.parent, spoken.experiment),
+                )
+                for spoken, folder in zip(speech, arguments.collected, strict=True)
+            ],
         ),
         arguments.page,
     )

@@ -7,12 +7,32 @@ from pathlib import Path
 
 from orthograd.reporting.data import ReportData
 from orthograd.reporting.experiment import Experiment
+from orthograd.reporting.speech.data import SpeechData
+from orthograd.reporting.speech.experiment import SpeechExperiment
 
 
 def add_table_arguments(parser: ArgumentParser) -> None:
     """The tidy tables."""
     for name in ("runs", "costs", "trajectories", "controls"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="tidy CSV")
+
+
+def add_speech_arguments(parser: ArgumentParser) -> None:
+    """The speech experiments of the report, if it has any, and where their results are collected."""
+    parser.add_argument(
+        "--speech", type=SpeechExperiment.model_validate_json, nargs="*", default=[], help="JSON, one each"
+    )
+    parser.add_argument(
+        "--collected", type=Path, nargs="*", default=[], help="folder of each with its collected results"
+    )
+
+
+def read_speech(arguments: Namespace) -> list[SpeechData]:
+    """The results of the speech experiments, checked."""
+    return [
+        SpeechData.read(folder, experiment)
+        for experiment, folder in zip(arguments.speech, arguments.collected, strict=True)
+    ]
 
 
 def add_arguments(parser: ArgumentParser) -> None:

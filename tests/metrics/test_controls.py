@@ -85,12 +85,22 @@ def test_all_failures_are_told() -> None:
     assert len(control("population", CHANCE, CHANCE, {"r": CAUGHT}).failures) == 3
 
 
+def test_an_attack_on_sequences_has_no_fake() -> None:
+    result = control("loss", CAUGHT, None, {"retrained": CHANCE})
+    assert result.reason == "catches the original model, and scores chance on the retrained models"
+    assert (
+        control("loss", CHANCE, None, {"retrained": CHANCE})
+        .failures[0]
+        .startswith("misses the original model")
+    )
+
+
 def test_several_retrained_models_share_the_error() -> None:
     assert retrained_level(1) == 0.95
     assert retrained_level(5) == pytest.approx(0.99, rel=1e-12)
     with pytest.raises(ValueError, match=r"interval on b is at level 0\.95: compute it at 0\.975"):
         control("p", CAUGHT, CAUGHT, {"a": Estimate(0.5, 0.4, 0.6, 0.975), "b": CHANCE})
-    with pytest.raises(ValueError, match="interval on fake"):
+    with pytest.raises(ValueError, match="interval on planted fake"):
         control("p", CAUGHT, Estimate(0.9, 0.8, 1.0, 0.9), {"a": CHANCE})
     with pytest.raises(ValueError, match="replicates"):
         control("p", CAUGHT, CAUGHT, {})

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from report_study import make_experiment, make_frames
 
-from orthograd.reporting.claims import CLAIMS, Difference, Study, decide
+from orthograd.reporting.claims import CLAIMS, Study, decide
 from orthograd.reporting.data import ReportData
+from orthograd.reporting.findings import Difference
 
 POOL = 4500
 POOLS = {("fashion_mnist", "random_10"): POOL, ("fashion_mnist", "class_3"): POOL}

@@ -18,6 +18,7 @@ from orthograd.reporting.names import (
     NOTEBOOKS,
     TABLE_NAMES,
 )
+from orthograd.reporting.speech.experiment import SpeechExperiment
 
 try:
     PROFILE = validate(config)

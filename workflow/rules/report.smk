@@ -305,6 +305,55 @@ if PROFILE.trials:
             "> {log} 2>&1"
 
 
+# What the report shows of speech, in the order of SPEECH_EXPERIMENTS.
+SPOKEN = [SpeechExperiment.of(PROFILE.speech)] if SPEECH_EXPERIMENTS else []
+SPOKEN_SPECS = [experiment.model_dump_json() for experiment in SPOKEN]
+SPEECH_SHOWN = [
+    f"{REPORT}/{kind}s/{experiment.id}.{name}.{format}"
+    for experiment in SPOKEN
+    for kind, names, format in (
+        ("table", experiment.tables, "csv"),
+        ("figure", experiment.figures, "svg"),
+    )
+    for name in names
+]
+
+
+if SPOKEN:
+
+    rule speech_report:
+        input:
+            collected=SPEECH_EXPERIMENTS,
+        output:
+            shown=SPEECH_SHOWN,
+            other=[
+                path.removesuffix(suffix) + format
+                for path in SPEECH_SHOWN
+                for suffix, formats in (("csv", ("md", "tex")), ("svg", ("png",)))
+                if path.endswith(suffix)
+                for format in formats
+            ],
+            audio=[directory(f"{REPORT}/{experiment.audio}") for experiment in SPOKEN],
+        log:
+            f"{RESULTS}/logs/speech_report.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/speech_report.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=20,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.speech_report"),
+            speech=SPOKEN_SPECS,
+            out=REPORT,
+        shell:
+            "python -m orthograd speech_report --speech {params.speech:q} --collected {input.collected} "
+            "--out {params.out} > {log} 2>&1"
+
+
 # What the search noted that it read stands beside its trials, if it was made with a version that notes it.
 SEARCH_READ = [
     path.removesuffix("csv") + "json"
@@ -357,6 +406,8 @@ rule deviations:
 
 rule audit:
     input:
+        # Of its numbers too the page says how they compare with the paper's.
+        speech=SPEECH_EXPERIMENTS,
         deviations=rules.deviations.output,
         runs=f"{REPORT}/runs.csv",
         costs=f"{REPORT}/costs.csv",
@@ -410,11 +461,12 @@ rule audit:
     params:
         code=code_version("orthograd.steps.audit"),
         profile=PROFILE.model_dump_json(exclude={"mirror"}),
+        speech=SPOKEN_SPECS,
     shell:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
         "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
-        "--deviations {input.deviations} --summary {output.summary} --page {output.page} > {log} 2>&1"
+        "--deviations {input.deviations} --speech {params.speech:q} --collected {input.speech} --summary {output.summary} --page {output.page} > {log} 2>&1"
 
 
 rule notebook_geometry:
@@ -494,6 +546,8 @@ rule page:
         tables=each_experiment(rules.tables.output.csv),
         figures=each_experiment(rules.figures.output.svg),
         sweeps=expand(f"{REPORT}/figures/{{experiment}}.sizes.svg", experiment=SWEEPS),
+        speech=SPEECH_EXPERIMENTS,
+        shown=SPEECH_SHOWN,
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
         shadows=[ULIRA] if SHADOW_STUDY else [],
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
@@ -533,10 +587,12 @@ rule page:
     params:
         code=code_version("orthograd.steps.page"),
         profile=PROFILE.model_dump_json(),
+        speech=SPOKEN_SPECS,
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
-        "--shadows {input.shadows} --trials {input.trials} --config {output.config} "
+        "--shadows {input.shadows} --trials {input.trials} --speech {params.speech:q} --collected {input.speech} "
+        "--config {output.config} "
         "--made-with {output.conditions} "
         "--page {output.page} > {log} 2>&1"

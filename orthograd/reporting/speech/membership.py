@@ -1,0 +1,107 @@
+"""Speaker-level membership inference by the loss of given transcripts, and whether it may be believed.
+
+The direction is fixed beforehand: a lower loss says "member". Nothing is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from orthograd.metrics.attacks import estimates
+from orthograd.metrics.attacks.estimates import LEVEL, Estimate
+from orthograd.metrics.controls import ControlResult, control
+from orthograd.reporting.data import ReportError
+from orthograd.reporting.experiment import ORIGINAL, RETRAINED
+from orthograd.reporting.speech.data import HELD_OUT, TEST, SpeechData
+from orthograd.reporting.speech.experiment import FINE_TUNED
+from orthograd.reporting.speech.statistics import Spread, over_speakers
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Losses of one set against those of another.
+
+    Attributes:
+        label: as the table heads it.
+        words: what is told apart.
+        non_members: set whose utterances no model was trained on.
+    """
+
+    label: str
+    words: str
+    non_members: str
+
+
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, LEVEL)
+
+# The members of both are the utterances that are unlearned.
+ATTACKS = {
+    "utterances": Attack(
+        "Utterances, AUC",
+        "the speaker's unlearned utterances from the same speaker's held-out ones",
+        HELD_OUT,
+    ),
+    "speaker": Attack(
+        "Speaker, AUC", "the speaker's unlearned utterances from those of the test speakers", TEST
+    ),
+}
+
+
+def of_speakers(data: SpeechData, method: str, attack: str) -> pd.Series:
+    """The AUC of an attack on each speaker's models, the mean over the seeds.
+
+    NaN where a loss is not finite, or a set of a seed has fewer than two utterances.
+    """
+    return pd.Series(
+        {
+            speaker: float(np.mean([found.value for found in _of_seeds(data, method, attack, speaker)]))
+            for speaker in data.forgotten(FINE_TUNED)
+        }
+    )
+
+
+def controls(data: SpeechData) -> Mapping[str, ControlResult]:
+    """Whether each attack catches the original models and scores chance on the retrained ones."""
+    verdicts = {}
+    for name in ATTACKS:
+        original, retrained = (_control(data, method, name) for method in (ORIGINAL, RETRAINED))
+        verdicts[name] = (
+            ControlResult(name, ("has too few utterances to be controlled",))
+            if math.isnan(original.value) or math.isnan(retrained.value)
+            else control(name, original, None, {"of each speaker": retrained})
+        )
+    return verdicts
+
+
+def _control(data: SpeechData, method: str, attack: str) -> Estimate:
+    """The success over speakers with its interval; of a single speaker with that over its utterances (DeLong)."""
+    speakers = data.forgotten(FINE_TUNED)
+    if len(speakers) == 1:
+        return _of_seeds(data, method, attack, speakers[0])[0]
+    found: Spread = over_speakers(of_speakers(data, method, attack))
+    return Estimate(found.value, found.low, found.high, LEVEL)
+
+
+def _of_seeds(data: SpeechData, method: str, attack: str, speaker: str) -> list[Estimate]:
+    rows = data.transcripts(FINE_TUNED, method, speaker, ["forget_train", ATTACKS[attack].non_members])
+    return [_auc(of_seed, method, speaker) for _, of_seed in rows.groupby("seed")]
+
+
+def _auc(rows: pd.DataFrame, method: str, speaker: str) -> Estimate:
+    member = rows["set"] == "forget_train"
+    members, non_members = (-rows.loc[side, "loss"].to_numpy() for side in (member, ~member))
+    if min(len(members), len(non_members)) < 2:
+        return _UNKNOWN
+    if not np.isfinite(np.concatenate([members, non_members])).all():
+        if method in (ORIGINAL, RETRAINED):
+            raise ReportError(
+                f"a loss of the {method} model of speaker {speaker} is not finite; train it again"
+            )
+        # A run that diverged.
+        return _UNKNOWN
+    return estimates.auc(members, non_members)
