@@ -549,9 +549,11 @@ def _find(model: type[BaseModel], location: tuple[str, ...]) -> _Place:
 def _resolved(schema: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
     if not isinstance(node, Mapping):
         return {}
-    if "$ref" in node:
-        definition: Mapping[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-        return definition
+    # The one of a section that may be left out stands beside null.
+    for option in (node, *node.get("anyOf", [])):
+        if "$ref" in option:
+            definition: Mapping[str, Any] = schema["$defs"][option["$ref"].rsplit("/", 1)[-1]]
+            return definition
     return node
 
 
