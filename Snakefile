@@ -60,6 +60,7 @@ if not PROFILE.from_scores:
 
     if PROFILE.speech:
 
+        include: "workflow/rules/speech_common.smk"
         include: "workflow/rules/speech.smk"
 
 

@@ -6,6 +6,7 @@ The unlearned models are not stored: a decoder for each speaker, method and sett
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,16 @@ def run(arguments: Namespace) -> None:
             }
             if not warm:
                 # A step: what the libraries load and keep at their first use is none of the method's cost.
-                next(method.run(study.model, DataView(data, method.reads, seed, None), params))
+                view = DataView(data, method.reads, seed, None)
+                with closing(method.run(study.model, view, params)) as updates:
+                    next(updates)
                 study.model.decoder.load_state_dict(original)
                 warm = True
             steering = study.rows(speaker, seed, "forget_validation")
             study.samples("forget_validation", steering)
             recorded = {name: study.rows(speaker, seed, name) for name in RECORDED}
+            for name, rows in recorded.items():
+                study.samples(f"recorded_{name}", rows)
             target = spec.pretrained_target if retrained is None else _target(retrained, speaker, seed)
             watch = WerWatch(study.listener, steering, recorded, target)
             result = unlearn(
@@ -108,7 +113,9 @@ def run(arguments: Namespace) -> None:
                 }
             )
             trajectories.append(pd.DataFrame(result.trajectory).assign(**keys))
-            transcripts = study.transcripts(study.scored(speaker, seed)["row"].tolist())
+            scored = study.scored(speaker, seed)["row"].tolist()
+            study.samples("transcribed", scored)
+            transcripts = study.transcripts(scored)
             tables.append(study.table(spec.method, speaker, seed, transcripts))
             records.append(
                 inputs.record(

@@ -268,8 +268,12 @@ def _check_evidence(evidence: dict) -> None:
     assert len(unlearned) == 4
     for run in unlearned:
         assert run["accessed"] == ["retain"]
-        assert [read["set"] for read in run["reads"]] == ["forget_train", "retain", "forget_validation"]
-        assert all(read["sha256"] == sets[run["speaker"], read["set"]] for read in run["reads"])
+        reads = {read["set"]: read["sha256"] for read in run["reads"]}
+        steering = ("forget_train", "retain", "forget_validation")
+        recorded = ("recorded_validation", "recorded_test")
+        assert tuple(reads) == (*steering, *recorded, "transcribed")
+        for name in (*steering, *recorded):
+            assert reads[name] == sets[run["speaker"], name.removeprefix("recorded_")]
         assert re.fullmatch(r"[0-9a-f]{16}", run["code"])
 
 

@@ -41,6 +41,53 @@ STUDY = {
     "number": 6,
     "first_seed": 1000,
 }
+
+
+@pytest.fixture
+def speech() -> dict[str, Any]:
+    """The laptop profile, which has a speech experiment."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def _ft(config: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = config["speech"]["methods"]["pretrained"]["ft"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda config: config["speech"]["methods"]["pretrained"].update(duck={}),
+            r"pretrained\.duck: the method is not for speech: it moves samples to the centroid",
+        ),
+        (
+            lambda config: _ft(config).update(batch_size=17),
+            r"ft\.batch_size: a batch of 17 cannot be drawn from 16",
+        ),
+        (lambda config: _ft(config).update(rate=1), r"speech\.methods\.pretrained\.ft\.rate: unknown key"),
+        (lambda config: config["speech"].update(whisper="whisper-tinny"), "Did you mean 'whisper-tiny'"),
+        (
+            lambda config: config["speech"].update(id="T-ABL"),
+            r"another section of the report is called 'T-ABL'",
+        ),
+        (
+            lambda config: config["speech"]["speakers"]["test"].append("4"),
+            r"speakers: \['4'\] have two roles",
+        ),
+        (lambda config: config["speech"]["corpus"].update(sentence=3), r"corpus\.sentence: unknown key"),
+    ],
+)
+def test_what_is_wrong_with_a_speech_experiment_is_named(
+    speech: dict[str, Any], change: Callable[[Any], object], message: str
+) -> None:
+    speech = copy.deepcopy(speech)
+    change(speech)
+    with pytest.raises(ConfigError, match=message):
+        validate(speech)
+
+
 SIZES = {"train": 20, "validation": 10, "test": 5}
 CHOSEN = {"classes": ["n01440764", "n02123045"], "train": 20, "test": 5}
 

@@ -175,6 +175,32 @@ def _planned(folder: Path, *arguments: str) -> set[str]:
 REPORTING = {"collect", "merge", "tables", "figures", "sweep", "notebook_cell", "audit", "page", "all"}
 
 
+def test_the_speech_experiment_is_collected(smoke: Path) -> None:
+    speech = SMOKE["speech"]
+    folder = smoke / "results/smoke/experiments" / speech["id"]
+    runs = pd.read_csv(folder / "runs.csv")
+    wanted = [(setting, method) for setting, section in speech["methods"].items() for method in section]
+    assert list(zip(runs["setting"], runs["method"], strict=True)) == wanted
+    utterances = pd.read_csv(folder / "utterances.csv", keep_default_na=False)
+    references = {("pretrained", "original"), ("fine-tuned", "original"), ("fine-tuned", "retrained")}
+    found = set(zip(utterances["setting"], utterances["method"], strict=True))
+    assert found == {*wanted, *references}
+    # The released model understands synthetic speech.
+    own = utterances[(utterances["setting"] == "pretrained") & (utterances["method"] == "original")]
+    test = own[own["set"] == "test"]
+    assert (test["substitutions"] + test["deletions"] + test["insertions"]).sum() < 0.3 * test["words"].sum()
+
+
+def test_a_changed_parameter_of_speech_concerns_its_method_only(smoke: Path, tmp_path: Path) -> None:
+    changed = json.loads(json.dumps(SMOKE))
+    changed["speech"]["methods"]["fine-tuned"]["ft"]["learning_rate"] *= 2
+    config = tmp_path / "changed.yaml"
+    config.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    planned = _planned(smoke, "--configfile", str(config))
+    assert {job for job in planned if job.startswith("speech")} == {"speech_unlearn", "speech_collect"}
+    assert not planned & {"unlearn:ft", "collect", "synthesise", "whisper"}
+
+
 def test_a_second_run_has_nothing_to_do(smoke: Path) -> None:
     run = snakemake(smoke, "--cores", "2", "--configfile", "config/smoke.yaml")
     assert run.returncode == 0
