@@ -165,6 +165,7 @@ class _Steps:
 
 
 PARAMS = {
+    "layers": "weight",
     "learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "passes": 1, "forget_batch": 2, "retain_batch": 2,
     "batch_size": 2, "alpha": 0.3, "rtol": 0.003, "rank": 2, "lora_alpha": 4, "gamma": 1.0, "epsilon": 0.1,
     "project_off_rectified": False, "temperature": 2.0, "max_rounds": 1, "dampening": 0.5, "sigma": 0.01, "clip": 1.0,
