@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
 
-from orthograd.metrics.attacks.svc import svc_attack
+from orthograd.metrics.attacks.svc import decisions, svc_attack
 from orthograd.metrics.outputs import Outputs
 
 
@@ -70,3 +72,16 @@ def test_the_fit_is_balanced() -> None:
     generator = np.random.default_rng(0)
     sides = [_outputs(generator.random(n)) for n in (100, 12, 30, 30)]
     assert svc_attack(*sides, np.random.default_rng(0)).fitted == 12
+
+
+def test_decisions_are_those_of_the_library_also_where_confidence_is_nearly_one() -> None:
+    generator = np.random.default_rng(2)
+    inside, outside = 1 - 10.0 ** generator.uniform(-14, -1, 300), generator.beta(8, 1, 300)
+    machine = SVC(kernel="rbf", gamma=1.0, C=3)
+    machine.fit(np.concatenate([inside, outside])[:, None], np.repeat([1, 0], 300))
+    at = np.concatenate([1 - 10.0 ** generator.uniform(-14, -1, 500), generator.beta(8, 1, 500)])
+    ours, theirs = decisions(machine, at), machine.decision_function(at[:, None])
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+    assert len(set(decisions(machine, np.ones(1001)))) == 1
+    labels = np.repeat([1, 0], 500)
+    assert roc_auc_score(labels, ours) == pytest.approx(roc_auc_score(labels, theirs), abs=1e-4)
