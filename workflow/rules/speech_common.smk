@@ -11,6 +11,12 @@ SPEECH_RUN = f"{SPEECH}/runs/{{setting}}/{{speech_method}}"
 FORGETTABLE = STUDY.speakers.forgettable
 SPEECH_METHODS = {method for section in STUDY.methods.values() for method in section}
 
+if not SPOKEN_HERE and not Path(CORPUS).is_dir():
+    raise WorkflowError(
+        f"speech.corpus.path: {CORPUS} does not exist. Mend: put {STUDY.corpus.name} there, in LibriSpeech's layout "
+        "(<subset>/<speaker>/<chapter>/<utterance>.flac with .trans.txt, and SPEAKERS.TXT), or name another folder"
+    )
+
 
 wildcard_constraints:
     setting="|".join(STUDY.methods),
