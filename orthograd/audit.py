@@ -418,9 +418,11 @@ def equal_stop_rule(evidence: Evidence) -> Check:
     runs = [run for run in _unlearned(evidence) if not run["made_with"]["spec"]["own_end"]]
 
     def rule(run: Record) -> dict[str, Any]:
-        # How far a curve is drawn behind the target is no part of it.
+        # How far a curve is drawn behind the target, and how often its points are, is no part of it.
         return {
-            key: value for key, value in run["made_with"]["spec"]["stopping"].items() if key != "curve_steps"
+            key: value
+            for key, value in run["made_with"]["spec"]["stopping"].items()
+            if key not in ("curve_steps", "record_every")
         }
 
     return _check(

@@ -580,7 +580,7 @@ def test_a_notebook_whose_cell_fails_fails_its_rule(smoke: Path) -> None:
         assert not page.exists()
         log = (smoke / "results/smoke/logs/notebook/cell.log").read_text(encoding="utf-8")
         assert "AssertionError" in log
-        assert re.search(r'File "cell.ipynb, code cell \d+"', log)
+        assert re.search(r"Cell In\[\d+\], line \d+", log)
     finally:
         scores.write_bytes(kept)
         os.utime(scores, ns=(written.st_atime_ns, written.st_mtime_ns))
