@@ -197,7 +197,7 @@ def test_a_changed_parameter_of_speech_concerns_its_method_only(smoke: Path, tmp
     config = tmp_path / "changed.yaml"
     config.write_text(yaml.safe_dump(changed), encoding="utf-8")
     planned = _planned(smoke, "--configfile", str(config))
-    assert {job for job in planned if job.startswith("speech")} == {"speech_unlearn", "speech_collect"}
+    assert {job for job in planned if job.startswith("speech")} == {"speech_unlearn", "speech_collect", "speech_report"}
     assert not planned & {"unlearn:ft", "collect", "synthesise", "whisper"}
 
 
