@@ -97,6 +97,15 @@ def test_transcript_ends_after_the_tokens_asked_for(pretrained: Whisper, encoded
         transcribe(pretrained, encoded, Decoding(batch_size=1, max_new_tokens=447))
 
 
+def test_encoder_output_does_not_depend_on_what_it_came_with(tiny: torch.nn.Module) -> None:
+    features = torch.randn(5, 4, 12, dtype=torch.float64)
+    together = encode(tiny, features)
+    assert not together.requires_grad
+    assert all(
+        torch.equal(encode(tiny, row[None])[0], kept) for row, kept in zip(features, together, strict=True)
+    )
+
+
 def test_cache_gives_exactly_what_the_encoder_gives(
     pretrained: Whisper, voices, encoded, tmp_path: Path
 ) -> None:
