@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,11 +103,17 @@ class Study:
         return pd.concat(parts)
 
     def table(self, method: str, speaker: str, seed: int, transcripts: pd.DataFrame) -> pd.DataFrame:
-        """The rows of utterances.csv of one run, from `transcripts` of all that is scored."""
+        """The rows of one run, for `write_transcripts`, from `transcripts` of all that is scored."""
         merged = self.scored(speaker, seed).merge(transcripts, on="row", validate="one_to_one")
         merged = merged.assign(setting=self._spec.setting, method=method)
         first = [*KEYS, "set", "id", "utterance_speaker"]
         return merged[first + [name for name in transcripts.columns if name != "row"]]
+
+
+def write_transcripts(tables: Sequence[pd.DataFrame], path: Path) -> None:
+    """Write the rows of some runs, which `Study.table` made, to one CSV."""
+    # Texts in quotation marks: a model that lost its way may write a carriage return, which without them ends its row.
+    pd.concat(tables).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def load_decoder(study: Study, path: Path) -> None:

@@ -133,7 +133,7 @@ def run(arguments: Namespace) -> None:
                 )
             )
             study.model.decoder.load_state_dict(original)
-    pd.concat(tables).to_csv(arguments.out, index=False, lineterminator="\n")
+    speech.write_transcripts(tables, arguments.out)
     pd.DataFrame(runs).to_csv(arguments.runs, index=False, lineterminator="\n")
     table = pd.concat(trajectories)
     first = [*speech.KEYS, "step", "seconds"]

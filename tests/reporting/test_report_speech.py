@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from speech_study import LEVELS, SPEAKERS, make_data, make_experiment, make_frames
+from speech_study import LEVELS, SPEAKERS, make_data, make_experiment, make_frames, write_frames
 
 from orthograd.reporting.data import ReportError
 from orthograd.reporting.speech import comparison, membership
@@ -368,6 +368,16 @@ def test_transcripts_are_those_of_held_out_utterances(data):
     assert "retrained" not in transcribers(data, "pretrained")
 
 
+def test_a_transcript_with_line_breaks_is_shown_in_one_line():
+    frames = make_frames(settings=("pretrained",))
+    utterances = frames[0]
+    broken = (utterances["id"] == SHOWN[0]) & (utterances["method"] == "orthograd")
+    utterances.loc[broken, "hypothesis"] = "a ship\r\n \nin\rsight "
+    table = all_tables(_study(frames, settings=["pretrained"]), SHOWN)["pretrained"]["transcripts"]
+    assert table.frame["orthograd"].iloc[0] == "a ship in sight"
+    assert "a ship in sight" in table.to_markdown()
+
+
 def test_the_best_baselines_have_most_runs_at_their_target_and_then_the_lowest_test_rate():
     frames = make_frames(settings=("pretrained",), levels=LEVELS | {"scrub": (0.9, 0.2)})
     study = _study(frames, settings=["pretrained"], methods=["orthograd", "ft", "neggrad", "scrub"])
@@ -430,12 +440,10 @@ def test_read_keeps_texts_as_they_are(tmp_path):
     utterances["hypothesis"] = utterances["hypothesis"].astype(object)
     utterances.loc[0, "hypothesis"] = ""
     utterances.loc[1, "hypothesis"] = "null"
-    for name, frame in zip(
-        ("utterances", "runs", "trajectories", "speakers", "similarity"), frames, strict=True
-    ):
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    utterances.loc[2, "hypothesis"] = "a \r ship"
+    write_frames(frames, tmp_path)
     study = SpeechData.read(tmp_path, make_experiment(settings=["pretrained"]))
-    assert study.utterances["hypothesis"].iloc[:2].tolist() == ["", "null"]
+    assert study.utterances["hypothesis"].iloc[:3].tolist() == ["", "null", "a \r ship"]
     assert study.forgotten("pretrained") == ["0012"]
     assert study.runs["target_reached"].tolist()[0] is pd.NA
     (tmp_path / "similarity.csv").unlink()

@@ -218,7 +218,11 @@ def test_from_the_corpus_to_the_tables(study: Path, whisper_folder: Path, tmp_pa
 def _check_tables(collected: Path, retrained: Path) -> None:
     text = {"speaker": str, "utterance_speaker": str, "other": str}
     tables = {
-        name: pd.read_csv(collected / f"{name}.csv", dtype=text, keep_default_na=False)
+        name: pd.read_csv(
+            collected / f"{name}.csv{'.gz' if name == 'utterances' else ''}",
+            dtype=text,
+            keep_default_na=False,
+        )
         for name in ("utterances", "runs", "trajectories", "speakers", "similarity")
     }
     columns = {
@@ -275,6 +279,31 @@ def _check_evidence(evidence: dict) -> None:
         for name in (*steering, *recorded):
             assert reads[name] == sets[run["speaker"], name.removeprefix("recorded_")]
         assert re.fullmatch(r"[0-9a-f]{16}", run["code"])
+
+
+def test_a_transcript_of_any_characters_stays_in_its_row(
+    study: Path, whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models that lost their way write these; outside of quotation marks a carriage return ends a row."""
+    nasty = ["the\rcat", "\r\n", "", "null", '"the", cat', "the\ncat\r"]
+
+    def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: object) -> list[str]:
+        return [nasty[place % len(nasty)] for place in range(len(encoded))]
+
+    monkeypatch.setattr("orthograd.speech.evaluation.transcribe", transcribe)
+    folder = _unlearn(study, whisper_folder, "pretrained")
+    names = ("utterances", "speakers", "splits", "hashes", "similarity")
+    _run(
+        speech_collect, None, corpus=tmp_path / "corpus", **{name: study / f"{name}.csv" for name in names},
+        transcripts=folder / "utterances.csv", runs=folder / "runs.csv", trajectories=folder / "trajectories.csv",
+        records=folder / "records.json", out=tmp_path / "collected",
+    )  # fmt: skip
+    for path in (folder / "utterances.csv", tmp_path / "collected" / "utterances.csv.gz"):
+        table = pd.read_csv(path, keep_default_na=False)
+        # Two speakers, seven sets of two utterances each, but one that is held out and one of the retain speaker.
+        assert len(table) == 2 * (2 * 7 - 2)
+        assert set(table["hypothesis"]) == set(nasty)
+        assert (table["words"] > 0).all()
 
 
 def test_a_run_is_steered_by_the_validation_utterances_alone(

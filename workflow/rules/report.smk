@@ -533,6 +533,7 @@ rule all_tables:
         tables=each_experiment(rules.tables.output.csv),
         sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
         shadows=[ULIRA] if SHADOW_STUDY else [],
+        speech=SPEECH_SHOWN,
 
 
 rule page:

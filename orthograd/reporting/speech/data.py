@@ -76,7 +76,7 @@ class SpeechData:
         """
         return cls.of_frames(
             experiment,
-            _read(folder / "utterances.csv", [*KEYS[:3], "set", *_UTTERANCE_TEXTS]),
+            _read(folder / "utterances.csv.gz", [*KEYS[:3], "set", *_UTTERANCE_TEXTS]),
             _read(folder / "runs.csv", KEYS[:3]),
             _read(folder / "trajectories.csv", KEYS[:3]),
             _read(folder / "speakers.csv", _SPEAKER_COLUMNS),

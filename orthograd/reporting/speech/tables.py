@@ -428,7 +428,11 @@ def transcripts(data: SpeechData, setting: Setting, shown: Sequence[str]) -> lis
                 by_method["speaker"].iloc[0],
                 identifier,
                 by_method["reference"].iloc[0],
-                {method: by_method.loc[method, "hypothesis"] for method in transcribers(data, setting)},
+                # In one line: a model that lost its way writes line breaks too.
+                {
+                    method: " ".join(by_method.loc[method, "hypothesis"].split())
+                    for method in transcribers(data, setting)
+                },
             )
         )
     return found
