@@ -332,6 +332,9 @@ def test_damage_by_hand_and_its_rank_correlation():
     assert row == ["FT", "30.0", "10.0", "1.00"]
     flat = pairs.assign(damage=0.0)
     assert math.isnan(comparison.likeness(flat))
+    frames = (*frames[:4], similarity[similarity["other"] != "lou"])
+    with pytest.raises(ReportError, match="how alike speakers anna and lou are"):
+        comparison.damage(_study(frames, settings=["pretrained"]), "pretrained", "ft")
 
 
 # The forms
@@ -422,6 +425,36 @@ def test_figures_of_one_speaker_and_of_huge_rates(name):
     study = make_data(speakers=["anna"], settings=("pretrained",), levels=LEVELS | {"neggrad": (5.0, 4.0)})
     assert study.rate("pretrained", "neggrad", "forget").iloc[0] > 1.5
     assert FIGURES[name](study, "pretrained").png.startswith(b"\x89PNG")
+
+
+def test_a_rate_beyond_the_scale_is_drawn_at_its_end_and_the_mean_is_that_of_the_table(monkeypatch):
+    from matplotlib.axes import Axes
+
+    frames = make_frames(speakers=["anna", "bert"], settings=("pretrained",))
+    for speaker, errors in (("anna", 1), ("bert", 19)):
+        _plant(frames[0], "ft", "test", errors, speaker)
+    study = _study(frames, settings=["pretrained"], methods=["orthograd", "ft"])
+    drawn, plot = [], Axes.plot
+
+    def noted(ax, x, y, **style):
+        drawn.append((style.get("marker"), x, y, ax))
+        return plot(ax, x, y, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    FIGURES["speakers"](study, "pretrained")
+    place = study.experiment.rows("pretrained").index("ft")
+    in_row = [(marker, x) for marker, x, y, ax in drawn if ax is drawn[-1][3] and abs(y - place) < 0.5]
+    assert [x for marker, x in in_row if marker != "|"] == pytest.approx([10.0, 150.0])
+    # (10 + 190) / 2, not (10 + 150) / 2.
+    assert [x for marker, x in in_row if marker == "|"] == pytest.approx([100.0])
+
+
+def test_a_method_without_checks_along_the_way_is_named_with_several_seeds_too():
+    frames = make_frames(seeds=(0, 1), settings=("pretrained",))
+    paths = frames[2]
+    frames = (*frames[:2], paths[(paths["method"] != "ft") | (paths["step"] == 0)], *frames[3:])
+    study = _study(frames, settings=["pretrained"])
+    assert "Without checks along the way: FT." in figure_caption(study, "pretrained", "curves").notes
 
 
 def test_no_two_speakers_share_colour_and_marker(data):
