@@ -41,22 +41,17 @@ class Corpus:
 
     Attributes:
         utterances: one row each, ordered by (subset, speaker, chapter, id): `id`, `subset`, `speaker`, `chapter`
-        (text),
-            `path` (text, relative to the root), `transcript` as it stands in the file, `seconds` (float), `rate` (Hz).
+            (text), `path` (text, relative to the root), `transcript` as it stands in the file, `seconds` (float),
+            `rate` (Hz).
         speakers: the speakers of these utterances, as SPEAKERS.TXT has them: `speaker`, `sex`, `subset`, `minutes`
             (float), `name`.
         skipped: one row for each utterance that the policy left out: `problem` (a field of `Policy`), `id`, `path`,
             `detail`.
     """
 
-    root: Path
     utterances: pd.DataFrame
     speakers: pd.DataFrame
     skipped: pd.DataFrame
-
-    def audio(self, row: int) -> np.ndarray:
-        """The samples (n,), float32 in [-1, 1], of one row of `utterances`."""
-        return read_audio(self.root / str(self.utterances.at[row, "path"]))
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def read_corpus(root: Path, subsets: Sequence[str], policy: Policy) -> Corpus:
     if twice:
         raise CorpusError(f"{root} has utterances twice: {twice[:_NAMED]}; remove one of each")
     heard = speakers[speakers["speaker"].isin(utterances["speaker"])].reset_index(drop=True)
-    return Corpus(root, utterances, heard, skipped)
+    return Corpus(utterances, heard, skipped)
 
 
 def read_speakers(path: Path) -> pd.DataFrame:

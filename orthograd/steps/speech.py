@@ -14,14 +14,13 @@ from orthograd.data.samples import Samples
 from orthograd.reads import Read, digest
 from orthograd.speech.evaluation import Listener, utterance_losses
 from orthograd.speech.model import Speller, Utterances
+from orthograd.speech.scores import KEYS
 from orthograd.speech.specs import Decoding
 from orthograd.speech.splits import SCORED_SETS
 from orthograd.speech.transcription import EncoderCache
 from orthograd.speech.whisper import load
 from orthograd.steps import inputs
 from orthograd.steps.speech_encode import content_hash
-
-KEYS = ["setting", "method", "speaker", "seed"]
 
 
 class Spec(inputs.Spec):

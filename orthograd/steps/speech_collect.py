@@ -16,7 +16,7 @@ import pandas as pd
 
 from orthograd.reads import digest
 from orthograd.records import read_json, write_json
-from orthograd.steps.speech import KEYS
+from orthograd.speech.scores import KEYS
 
 # Recordings of the held-out utterances of each forgotten speaker that the page plays.
 PLAYED = 3
