@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from orthograd.speech.scores import normalise
 from orthograd.speech.specs import Policy
 
 RATE = 16_000  # Hz, of every corpus and of Whisper
@@ -179,8 +180,10 @@ def _read_chapter(
             yield _Problem("unknown_speaker", name, place, f"speaker {speaker} is not in {SPEAKERS}")
         elif name not in audio:
             yield _Problem("missing_audio", name, place, "no such file")
-        elif not transcript:
-            yield _Problem("missing_transcript", name, place, "empty" if name in transcripts else "no line")
+        elif not normalise(transcript):
+            # It has no error rate: Whisper's normalisation leaves out remarks in brackets, and sounds such as "um".
+            told = f"no words in {transcript!r}" if name in transcripts else "no line"
+            yield _Problem("missing_transcript", name, place, told)
         else:
             checked = _check_audio(path)
             if isinstance(checked, float):

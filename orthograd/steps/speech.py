@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from orthograd.data.samples import Samples
+from orthograd.objective import IGNORED
 from orthograd.reads import Read, digest
 from orthograd.speech.evaluation import Listener, utterance_losses
 from orthograd.speech.model import Speller, Utterances
@@ -48,7 +49,10 @@ class Study:
         model: the model's decoder, which is trained.
         splits: as `orthograd.speech.splits.split` makes it, with the column `row`.
         device: where the model is.
-        reads: what was read since `forget_reads`, each set once.
+        reads: what was read since it was emptied, each set once.
+
+    Raises:
+        ValueError: a transcript is longer than the decoder, or than what a model may write.
     """
 
     def __init__(self, spec: Spec, whisper: Path, encoded: Path, utterances: Path, splits: Path) -> None:
@@ -61,6 +65,13 @@ class Study:
         transcripts = pd.read_csv(utterances, dtype=text).set_index("id")["transcript"]
         references = transcripts.loc[cache.names].tolist()
         table = Utterances.of(loaded, cache.rows, references, self.device)
+        longest = int((table.labels != IGNORED).sum(dim=1).max()) - 1  # without its end
+        if longest > spec.decoding.max_new_tokens:
+            raise ValueError(
+                f"the longest transcript of the corpus has {longest} tokens, but no model may write more than "
+                f"{spec.decoding.max_new_tokens}, so that the rest would count as deleted: raise "
+                "speech.decoding.max_new_tokens"
+            )
         self.listener = Listener(loaded, table, references, spec.decoding)
         self.model = Speller(loaded.model, table)
         self.splits = pd.read_csv(splits, dtype=text)

@@ -115,7 +115,12 @@ def _no_line(root: Path) -> str:
 
 def _no_words(root: Path) -> str:
     _edit(root, " BUT IN LESS THAN FIVE MINUTES", " ")
-    return "empty"
+    return "no words in ''"
+
+
+def _no_words_but_a_remark(root: Path) -> str:
+    _edit(root, " BUT IN LESS THAN FIVE MINUTES", " [COUGHS] UM")
+    return "no words in '[COUGHS] UM'"
 
 
 def _no_audio(root: Path) -> str:
@@ -132,6 +137,7 @@ CASES = [
     (_long, "too_long"),
     (_no_line, "missing_transcript"),
     (_no_words, "missing_transcript"),
+    (_no_words_but_a_remark, "missing_transcript"),
     (_no_audio, "missing_audio"),
 ]
 

@@ -281,6 +281,24 @@ def _check_evidence(evidence: dict) -> None:
         assert re.fullmatch(r"[0-9a-f]{16}", run["code"])
 
 
+def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
+    study: Path, whisper_folder: Path
+) -> None:
+    utterances = pd.read_csv(study / "utterances.csv", dtype=str)
+    used = pd.read_csv(study / "encoded.npy.names", header=None, dtype=str)[0]
+    longest = utterances[utterances["id"].isin(used)]["transcript"].str.split().str.len().max()
+    assert longest == 5
+    decoding = {"batch_size": 4, "max_new_tokens": 4}
+    spec = {**COMMON, "decoding": decoding, "setting": "pretrained", "name": "original"}
+    with pytest.raises(
+        ValueError, match=r"has 5 tokens.*more than 4.*raise speech\.decoding\.max_new_tokens"
+    ):
+        _run(
+            speech_transcribe, spec, **_heard(study, whisper_folder), speaker=["11"], out=study / "none.csv",
+            record=study / "none.json",
+        )  # fmt: skip
+
+
 def test_a_transcript_of_any_characters_stays_in_its_row(
     study: Path, whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
