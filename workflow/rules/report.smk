@@ -348,7 +348,7 @@ if SPOKEN:
         params:
             code=code_version("orthograd.steps.speech_report"),
             speech=SPOKEN_SPECS,
-            out=REPORT,
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
         shell:
             "python -m orthograd speech_report --speech {params.speech:q} --collected {input.collected} "
             "--out {params.out} > {log} 2>&1"
