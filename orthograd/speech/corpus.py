@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from orthograd.speech.scores import normalise
 from orthograd.speech.specs import Policy
 
 RATE = 16_000  # Hz, of every corpus and of Whisper
@@ -41,22 +42,17 @@ class Corpus:
 
     Attributes:
         utterances: one row each, ordered by (subset, speaker, chapter, id): `id`, `subset`, `speaker`, `chapter`
-        (text),
-            `path` (text, relative to the root), `transcript` as it stands in the file, `seconds` (float), `rate` (Hz).
+            (text), `path` (text, relative to the root), `transcript` as it stands in the file, `seconds` (float),
+            `rate` (Hz).
         speakers: the speakers of these utterances, as SPEAKERS.TXT has them: `speaker`, `sex`, `subset`, `minutes`
             (float), `name`.
         skipped: one row for each utterance that the policy left out: `problem` (a field of `Policy`), `id`, `path`,
             `detail`.
     """
 
-    root: Path
     utterances: pd.DataFrame
     speakers: pd.DataFrame
     skipped: pd.DataFrame
-
-    def audio(self, row: int) -> np.ndarray:
-        """The samples (n,), float32 in [-1, 1], of one row of `utterances`."""
-        return read_audio(self.root / str(self.utterances.at[row, "path"]))
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def read_corpus(root: Path, subsets: Sequence[str], policy: Policy) -> Corpus:
     if twice:
         raise CorpusError(f"{root} has utterances twice: {twice[:_NAMED]}; remove one of each")
     heard = speakers[speakers["speaker"].isin(utterances["speaker"])].reset_index(drop=True)
-    return Corpus(root, utterances, heard, skipped)
+    return Corpus(utterances, heard, skipped)
 
 
 def read_speakers(path: Path) -> pd.DataFrame:
@@ -184,8 +180,10 @@ def _read_chapter(
             yield _Problem("unknown_speaker", name, place, f"speaker {speaker} is not in {SPEAKERS}")
         elif name not in audio:
             yield _Problem("missing_audio", name, place, "no such file")
-        elif not transcript:
-            yield _Problem("missing_transcript", name, place, "empty" if name in transcripts else "no line")
+        elif not normalise(transcript):
+            # It has no error rate: Whisper's normalisation leaves out remarks in brackets, and sounds such as "um".
+            told = f"no words in {transcript!r}" if name in transcripts else "no line"
+            yield _Problem("missing_transcript", name, place, told)
         else:
             checked = _check_audio(path)
             if isinstance(checked, float):

@@ -3,6 +3,8 @@
 The methods hand batches of inputs to a model and its outputs, with labels, to a loss. Here the inputs are row numbers,
 int64 (n,), the outputs logits (n, length, vocabulary), and the labels (n, length), see `orthograd.objective`.
 What the frozen encoder made of an utterance is looked up by its row.
+
+The decoder looks back only, so that the padding at the end of an utterance reaches no token that counts.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import torch
 from torch import nn
 
 from orthograd.data.samples import Samples
+from orthograd.objective import IGNORED
 from orthograd.reads import Read
-from orthograd.speech.losses import token_batch
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -29,7 +31,7 @@ class Utterances:
     Args:
         encoded: (n, positions, width), may lie in a file.
         inputs: int64 (n, length), what the decoder reads.
-        labels: int64 (n, length), what it is to say next, see `orthograd.speech.losses`.
+        labels: int64 (n, length), what it is to say next, `IGNORED` where nothing counts.
         device: where the model is.
     """
 
@@ -44,9 +46,33 @@ class Utterances:
     def of(
         cls, whisper: Whisper, encoded: torch.Tensor, transcripts: Sequence[str], device: torch.device
     ) -> Self:
-        """The table of encoded utterances (n, positions, width) and their transcripts, in the same order."""
-        tokens = token_batch(whisper, transcripts)
-        return cls(encoded, tokens["inputs"], tokens["labels"], device)
+        """The table of encoded utterances (n, positions, width) and their transcripts, in the same order.
+
+        The decoder reads the prompt and the transcript, and is to say the transcript and its end: the prompt itself is
+        not learned. Both are padded at the end to the longest, and the padding counts for nothing.
+
+        Raises:
+            ValueError: a transcript is longer than the decoder.
+        """
+        prompt, end = whisper.prompt, whisper.end
+        room = whisper.model.config.max_target_positions - len(prompt)
+        inputs, labels = [], []
+        for transcript in transcripts:
+            tokens = whisper.tokens(transcript)
+            if len(tokens) > room:
+                raise ValueError(
+                    f"a transcript has {len(tokens)} tokens, but the decoder has room for {room}: leave out the "
+                    f"utterance that begins with {transcript[:40]!r}"
+                )
+            inputs.append(torch.tensor([*prompt, *tokens]))
+            labels.append(torch.tensor([IGNORED] * (len(prompt) - 1) + [*tokens, end]))
+        pad = nn.utils.rnn.pad_sequence
+        return cls(
+            encoded,
+            pad(inputs, batch_first=True, padding_value=end),
+            pad(labels, batch_first=True, padding_value=IGNORED),
+            device,
+        )
 
     def samples(self, rows: Sequence[int], read: Read | None = None) -> Samples:
         """Some utterances, as the methods take them."""

@@ -1,8 +1,8 @@
 """Errors of transcripts: word and character error rates, taken apart.
 
 Both sides go through Whisper's English normalisation (Radford et al. 2022, appendix C: case, punctuation,
-contractions, spelling,
-numbers). A rate is of the corpus: errors of all utterances over the words of all references, so it can exceed 1.
+contractions, spelling, numbers). A rate is of the corpus: errors of all utterances over the words of all references, so
+it can exceed 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PHRASE_WORDS = 8
 REPEATS = 3
 
+KEYS = ["setting", "method", "speaker", "seed"]  # of which run a transcript is
 COUNTS = ["words", "substitutions", "deletions", "insertions", "characters", "character_errors"]
 FLAGS = ["hallucinated", "repetitive"]
 
@@ -50,12 +51,10 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         One row each, with the counts `words` (of the reference), `substitutions`, `deletions`, `insertions`,
-        `characters`
-        (of the reference, blanks included), `character_errors`; and the truth values `hallucinated` (the words
-        that were not
-        said, substituted or inserted, are at least as many as the words that were said) and `repetitive` (a phrase
-        of 1 to
-        8 words stands three times or more in a row, and more often than anywhere in the reference).
+        `characters` (of the reference, blanks included), `character_errors`; and the truth values `hallucinated` (the
+        words that were not said, substituted or inserted, are at least as many as the words that were said) and
+        `repetitive` (a phrase of 1 to 8 words stands three times or more in a row, and more often than anywhere in the
+        reference).
 
     Raises:
         ValueError: not as many hypotheses as references, or a reference has no words after normalisation.
@@ -65,9 +64,12 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> pd.DataFrame:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references, but {len(hypotheses)} hypotheses")
     rows = []
-    for reference, hypothesis in zip(map(normalise, references), map(normalise, hypotheses), strict=True):
+    for said_text, hypothesis in zip(references, map(normalise, hypotheses), strict=True):
+        reference = normalise(said_text)
         if not reference:
-            raise ValueError("a reference has no words after normalisation: leave the utterance out")
+            raise ValueError(
+                f"the reference {said_text!r} has no words after normalisation: leave the utterance out"
+            )
         words = jiwer.process_words(reference, hypothesis)
         characters = jiwer.process_characters(reference, hypothesis)
         said = words.hits + words.substitutions + words.deletions
@@ -90,9 +92,10 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> pd.DataFrame:
 
 
 def rates(scores: pd.DataFrame) -> dict[str, float]:
-    """The rates of a corpus, as fractions: of words `wer` and its parts `substitutions`, `deletions` and
-    `insertions`; of characters
-    `cer`; of utterances `hallucinated` and `repetitive`.
+    """The rates of a corpus, as fractions.
+
+    Of words `wer` and its parts `substitutions`, `deletions` and `insertions`; of characters `cer`; of utterances
+    `hallucinated` and `repetitive`.
 
     Args:
         scores: rows of `score`, at least one.

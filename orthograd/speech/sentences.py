@@ -1,8 +1,7 @@
 """A seeded generator of distinct English sentences.
 
-Every sentence is one choice of words in one of a few patterns, so that sentences can be counted and drawn by
-number. No word
-stands in two lists of one pattern, and the words are those that English spells in one way only.
+Every sentence is one choice of words in one of a few patterns, so that sentences can be counted and drawn by number.
+No word stands in two lists of one pattern, and the words are those that English spells in one way only.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ class Policy(Strict):
     broken_audio: Action = Field(description="the audio cannot be decoded to its end")
     wrong_format: Action = Field(description="the audio has another sample rate, or more than one channel")
     too_long: Action = Field(description="the audio is longer than the 30 s that Whisper hears at once")
-    missing_transcript: Action = Field(description="no transcript, or an empty one, belongs to the audio")
+    missing_transcript: Action = Field(
+        description="no transcript, or one without words, belongs to the audio"
+    )
     missing_audio: Action = Field(description="no audio belongs to a line of the transcripts")
     unknown_speaker: Action = Field(description="SPEAKERS.TXT does not list the speaker")
 

@@ -77,6 +77,9 @@ class EncoderCache:
     """The encoder's output of the utterances of a corpus, in a file that is read row by row.
 
     The file is a float32 array (n, positions, width) of numpy's format; the names of the rows lie beside it.
+
+    Attributes:
+        names: the utterances, in the order of the rows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,19 +88,9 @@ class EncoderCache:
         Raises:
             FileNotFoundError: there is none.
         """
-        self._rows = {
-            name: row for row, name in enumerate(_names_of(path).read_text(encoding="utf-8").split())
-        }
+        self.names = _names_of(path).read_text(encoding="utf-8").split()
         # Copied when written to, never changed: torch knows no array that is only read.
         self._encoded = np.load(path, mmap_mode="c")
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def names(self) -> list[str]:
-        """The utterances, in the order of the rows."""
-        return list(self._rows)
 
     @property
     def rows(self) -> torch.Tensor:
@@ -105,16 +98,6 @@ class EncoderCache:
         import torch
 
         return torch.from_numpy(self._encoded)
-
-    def read(self, names: Sequence[str]) -> torch.Tensor:
-        """The rows (n, positions, width) of the given utterances, as a copy on the CPU.
-
-        Raises:
-            KeyError: an utterance is not in the cache.
-        """
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(self._encoded[[self._rows[name] for name in names]]))
 
     @staticmethod
     def write(

@@ -70,8 +70,7 @@ class Whisper:
         """The tokens of a transcript of a corpus, without prompt and end.
 
         Corpora in LibriSpeech's form are written in capitals without punctuation, which Whisper never writes: the
-        text is
-        put in lower case, after a blank as in Whisper's own training.
+        text is put in lower case, after a blank as in Whisper's own training.
         """
         return list(self.tokenizer.encode(f" {transcript.strip().lower()}", add_special_tokens=False).ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +11,17 @@ import pandas as pd
 import torch
 
 from orthograd.data.samples import Samples
+from orthograd.objective import IGNORED
 from orthograd.reads import Read, digest
 from orthograd.speech.evaluation import Listener, utterance_losses
 from orthograd.speech.model import Speller, Utterances
+from orthograd.speech.scores import KEYS
 from orthograd.speech.specs import Decoding
 from orthograd.speech.splits import SCORED_SETS
 from orthograd.speech.transcription import EncoderCache
 from orthograd.speech.whisper import load
 from orthograd.steps import inputs
 from orthograd.steps.speech_encode import content_hash
-
-KEYS = ["setting", "method", "speaker", "seed"]
 
 
 class Spec(inputs.Spec):
@@ -48,7 +49,10 @@ class Study:
         model: the model's decoder, which is trained.
         splits: as `orthograd.speech.splits.split` makes it, with the column `row`.
         device: where the model is.
-        reads: what was read since `forget_reads`, each set once.
+        reads: what was read since it was emptied, each set once.
+
+    Raises:
+        ValueError: a transcript is longer than the decoder, or than what a model may write.
     """
 
     def __init__(self, spec: Spec, whisper: Path, encoded: Path, utterances: Path, splits: Path) -> None:
@@ -61,6 +65,13 @@ class Study:
         transcripts = pd.read_csv(utterances, dtype=text).set_index("id")["transcript"]
         references = transcripts.loc[cache.names].tolist()
         table = Utterances.of(loaded, cache.rows, references, self.device)
+        longest = int((table.labels != IGNORED).sum(dim=1).max()) - 1  # without its end
+        if longest > spec.decoding.max_new_tokens:
+            raise ValueError(
+                f"the longest transcript of the corpus has {longest} tokens, but no model may write more than "
+                f"{spec.decoding.max_new_tokens}, so that the rest would count as deleted: raise "
+                "speech.decoding.max_new_tokens"
+            )
         self.listener = Listener(loaded, table, references, spec.decoding)
         self.model = Speller(loaded.model, table)
         self.splits = pd.read_csv(splits, dtype=text)
@@ -102,11 +113,17 @@ class Study:
         return pd.concat(parts)
 
     def table(self, method: str, speaker: str, seed: int, transcripts: pd.DataFrame) -> pd.DataFrame:
-        """The rows of utterances.csv of one run, from `transcripts` of all that is scored."""
+        """The rows of one run, for `write_transcripts`, from `transcripts` of all that is scored."""
         merged = self.scored(speaker, seed).merge(transcripts, on="row", validate="one_to_one")
         merged = merged.assign(setting=self._spec.setting, method=method)
         first = [*KEYS, "set", "id", "utterance_speaker"]
         return merged[first + [name for name in transcripts.columns if name != "row"]]
+
+
+def write_transcripts(tables: Sequence[pd.DataFrame], path: Path) -> None:
+    """Write the rows of some runs, which `Study.table` made, to one CSV."""
+    # Texts in quotation marks: a model that lost its way may write a carriage return, which without them ends its row.
+    pd.concat(tables).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def load_decoder(study: Study, path: Path) -> None:

@@ -1,7 +1,11 @@
-"""Collect the runs of the speech experiment into tidy tables, with a few recordings of the forgotten speakers."""
+"""Collect the runs of the speech experiment into tidy tables, with a few recordings of the forgotten speakers.
+
+From this folder alone every table and figure of the experiment follows, without corpus and models.
+"""
 
 from __future__ import annotations
 
+import csv
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -12,7 +16,7 @@ import pandas as pd
 
 from orthograd.reads import digest
 from orthograd.records import read_json, write_json
-from orthograd.steps.speech import KEYS
+from orthograd.speech.scores import KEYS
 
 # Recordings of the held-out utterances of each forgotten speaker that the page plays.
 PLAYED = 3
@@ -31,11 +35,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    for paths, name in (
-        (arguments.transcripts, "utterances"),
-        (arguments.runs, "runs"),
-        (arguments.trajectories, "trajectories"),
-    ):
+    _together(arguments.transcripts).to_csv(
+        out / "utterances.csv.gz",
+        index=False,
+        lineterminator="\n",
+        # As `write_transcripts`; and without the time, so that equal tables have equal bytes.
+        quoting=csv.QUOTE_ALL,
+        compression={"method": "gzip", "mtime": 0},
+    )
+    for paths, name in ((arguments.runs, "runs"), (arguments.trajectories, "trajectories")):
         _together(paths).to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
     for path, name in ((arguments.speakers, "speakers"), (arguments.similarity, "similarity")):
         shutil.copyfile(path, out / f"{name}.csv")

@@ -60,5 +60,5 @@ def run(arguments: Namespace) -> None:
             )
             for seed, speaker in own
         ]
-    pd.concat(tables).to_csv(arguments.out, index=False, lineterminator="\n")
+    speech.write_transcripts(tables, arguments.out)
     write_json(arguments.record, {"runs": records})

@@ -18,7 +18,7 @@ from orthograd.provenance import code_version
 from orthograd.records import write_json
 from orthograd.specs import StoppingRule
 from orthograd.speech.evaluation import WerWatch
-from orthograd.speech.scores import rates
+from orthograd.speech.scores import KEYS, rates
 from orthograd.steps import inputs, speech
 from orthograd.unlearning import unlearn
 
@@ -133,10 +133,10 @@ def run(arguments: Namespace) -> None:
                 )
             )
             study.model.decoder.load_state_dict(original)
-    pd.concat(tables).to_csv(arguments.out, index=False, lineterminator="\n")
+    speech.write_transcripts(tables, arguments.out)
     pd.DataFrame(runs).to_csv(arguments.runs, index=False, lineterminator="\n")
     table = pd.concat(trajectories)
-    first = [*speech.KEYS, "step", "seconds"]
+    first = [*KEYS, "step", "seconds"]
     table[first + [name for name in table if name not in first]].to_csv(
         arguments.trajectories, index=False, lineterminator="\n"
     )

@@ -1,5 +1,8 @@
 """A small speech study with the columns of a real one: two settings, 4 speakers, 5 methods, made up from a seed."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -136,6 +139,13 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
         ]
     )
     return pd.DataFrame(utterances), pd.DataFrame(runs), pd.DataFrame(paths), people, alike
+
+
+def write_frames(frames, folder: Path) -> None:
+    """The tables of a folder as `collect` leaves it, from the frames of `make_frames`."""
+    names = ("utterances.csv.gz", "runs.csv", "trajectories.csv", "speakers.csv", "similarity.csv")
+    for name, frame in zip(names, frames, strict=True):
+        frame.to_csv(folder / name, index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
 
 def make_data(**changes) -> SpeechData:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from speech_study import LEVELS, SPEAKERS, make_data, make_experiment, make_frames
+from speech_study import LEVELS, SPEAKERS, make_data, make_experiment, make_frames, write_frames
 
 from orthograd.reporting.data import ReportError
 from orthograd.reporting.speech import comparison, membership
@@ -332,6 +332,9 @@ def test_damage_by_hand_and_its_rank_correlation():
     assert row == ["FT", "30.0", "10.0", "1.00"]
     flat = pairs.assign(damage=0.0)
     assert math.isnan(comparison.likeness(flat))
+    frames = (*frames[:4], similarity[similarity["other"] != "lou"])
+    with pytest.raises(ReportError, match="how alike speakers anna and lou are"):
+        comparison.damage(_study(frames, settings=["pretrained"]), "pretrained", "ft")
 
 
 # The forms
@@ -366,6 +369,16 @@ def test_transcripts_are_those_of_held_out_utterances(data):
     assert transcribers(data, FINE_TUNED) == ["original", "retrained", "orthograd", "neggrad", "ft"]
     assert transcribers(data, "pretrained")[0] == "original"
     assert "retrained" not in transcribers(data, "pretrained")
+
+
+def test_a_transcript_with_line_breaks_is_shown_in_one_line():
+    frames = make_frames(settings=("pretrained",))
+    utterances = frames[0]
+    broken = (utterances["id"] == SHOWN[0]) & (utterances["method"] == "orthograd")
+    utterances.loc[broken, "hypothesis"] = "a ship\r\n \nin\rsight "
+    table = all_tables(_study(frames, settings=["pretrained"]), SHOWN)["pretrained"]["transcripts"]
+    assert table.frame["orthograd"].iloc[0] == "a ship in sight"
+    assert "a ship in sight" in table.to_markdown()
 
 
 def test_the_best_baselines_have_most_runs_at_their_target_and_then_the_lowest_test_rate():
@@ -414,6 +427,36 @@ def test_figures_of_one_speaker_and_of_huge_rates(name):
     assert FIGURES[name](study, "pretrained").png.startswith(b"\x89PNG")
 
 
+def test_a_rate_beyond_the_scale_is_drawn_at_its_end_and_the_mean_is_that_of_the_table(monkeypatch):
+    from matplotlib.axes import Axes
+
+    frames = make_frames(speakers=["anna", "bert"], settings=("pretrained",))
+    for speaker, errors in (("anna", 1), ("bert", 19)):
+        _plant(frames[0], "ft", "test", errors, speaker)
+    study = _study(frames, settings=["pretrained"], methods=["orthograd", "ft"])
+    drawn, plot = [], Axes.plot
+
+    def noted(ax, x, y, **style):
+        drawn.append((style.get("marker"), x, y, ax))
+        return plot(ax, x, y, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    FIGURES["speakers"](study, "pretrained")
+    place = study.experiment.rows("pretrained").index("ft")
+    in_row = [(marker, x) for marker, x, y, ax in drawn if ax is drawn[-1][3] and abs(y - place) < 0.5]
+    assert [x for marker, x in in_row if marker != "|"] == pytest.approx([10.0, 150.0])
+    # (10 + 190) / 2, not (10 + 150) / 2.
+    assert [x for marker, x in in_row if marker == "|"] == pytest.approx([100.0])
+
+
+def test_a_method_without_checks_along_the_way_is_named_with_several_seeds_too():
+    frames = make_frames(seeds=(0, 1), settings=("pretrained",))
+    paths = frames[2]
+    frames = (*frames[:2], paths[(paths["method"] != "ft") | (paths["step"] == 0)], *frames[3:])
+    study = _study(frames, settings=["pretrained"])
+    assert "Without checks along the way: FT." in figure_caption(study, "pretrained", "curves").notes
+
+
 def test_no_two_speakers_share_colour_and_marker(data):
     styles = speaker_styles(data)
     assert list(styles) == SPEAKERS
@@ -430,12 +473,10 @@ def test_read_keeps_texts_as_they_are(tmp_path):
     utterances["hypothesis"] = utterances["hypothesis"].astype(object)
     utterances.loc[0, "hypothesis"] = ""
     utterances.loc[1, "hypothesis"] = "null"
-    for name, frame in zip(
-        ("utterances", "runs", "trajectories", "speakers", "similarity"), frames, strict=True
-    ):
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    utterances.loc[2, "hypothesis"] = "a \r ship"
+    write_frames(frames, tmp_path)
     study = SpeechData.read(tmp_path, make_experiment(settings=["pretrained"]))
-    assert study.utterances["hypothesis"].iloc[:2].tolist() == ["", "null"]
+    assert study.utterances["hypothesis"].iloc[:3].tolist() == ["", "null", "a \r ship"]
     assert study.forgotten("pretrained") == ["0012"]
     assert study.runs["target_reached"].tolist()[0] is pd.NA
     (tmp_path / "similarity.csv").unlink()

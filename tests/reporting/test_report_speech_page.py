@@ -1,5 +1,6 @@
 """The page's section on speech: players beside escaped transcripts, and what stands in named wherever numbers stand."""
 
+import shutil
 import subprocess
 import sys
 import wave
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from report_study import make_frames as image_frames
-from speech_study import SPEAKERS, SUBSTITUTIONS, make_experiment, make_frames
+from speech_study import SPEAKERS, SUBSTITUTIONS, make_experiment, make_frames, write_frames
 from test_report_page import NASTY, Page, _context, _write_files
 
 from orthograd.reporting.data import ReportData, ReportError
@@ -28,10 +29,7 @@ def collected(tmp_path_factory) -> Path:
     held = utterances["id"] == IDS[0]
     utterances.loc[held & (utterances["method"] == "orthograd"), "hypothesis"] = NASTY
     utterances.loc[held & (utterances["method"] == "neggrad"), "hypothesis"] = ""
-    for name, frame in zip(
-        ("utterances", "runs", "trajectories", "speakers", "similarity"), frames, strict=True
-    ):
-        frame.to_csv(folder / f"{name}.csv", index=False)
+    write_frames(frames, folder)
     (folder / "audio").mkdir()
     for identifier in IDS:
         with wave.open(str(folder / "audio" / f"{identifier}.wav"), "wb") as file:
@@ -45,16 +43,14 @@ def collected(tmp_path_factory) -> Path:
 def report(collected, tmp_path_factory) -> Path:
     """The files that the step writes."""
     out = tmp_path_factory.mktemp("report")
-    arguments = [
-        "--speech",
-        make_experiment().model_dump_json(),
-        "--collected",
-        str(collected),
-        "--out",
-        str(out),
-    ]
-    subprocess.run([sys.executable, "-m", "orthograd", "speech_report", *arguments], check=True)
+    _report(collected, out)
     return out
+
+
+def _report(collected: Path, out: Path) -> None:
+    arguments = ["--speech", make_experiment().model_dump_json(), "--collected", str(collected)]
+    command = [sys.executable, "-m", "orthograd", "speech_report", *arguments, "--out", str(out)]
+    subprocess.run(command, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +75,16 @@ def test_the_step_writes_every_file_that_the_experiment_names(report):
     assert sorted(path.name for path in (report / experiment.audio).iterdir()) == [
         f"{name}.wav" for name in IDS
     ]
+
+
+def test_the_same_files_follow_from_a_copy_of_the_collected_folder_alone(collected, report, tmp_path):
+    shutil.copytree(collected, tmp_path / "brought")
+    _report(tmp_path / "brought", tmp_path / "again")
+    again = [path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*.*")]
+    experiment = make_experiment()
+    assert len(again) == 3 * len(experiment.tables) + 2 * len(experiment.figures) + len(IDS)
+    for path in again:
+        assert (tmp_path / "again" / path).read_bytes() == (report / path).read_bytes(), path
 
 
 def test_every_utterance_has_a_player_in_each_setting(html, report):

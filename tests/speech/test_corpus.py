@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from orthograd.speech.corpus import CorpusError, read_corpus, read_speakers
+from orthograd.speech.corpus import CorpusError, read_audio, read_corpus, read_speakers
 from orthograd.speech.specs import Policy
 
 PROBLEMS = list(Policy.model_fields)
@@ -57,8 +57,9 @@ def test_table_of_a_sound_corpus(root: Path) -> None:
 
 def test_audio_is_what_was_written(root: Path) -> None:
     found = read_corpus(root, ["dev-clean"], REFUSE)
-    whole, _ = soundfile.read(root / found.utterances.at[1, "path"], dtype="int16")
-    samples = found.audio(1)
+    path = root / found.utterances.at[1, "path"]
+    whole, _ = soundfile.read(path, dtype="int16")
+    samples = read_audio(path)
     assert samples.dtype == np.float32
     assert np.array_equal(samples, whole / np.float32(2**15))
 
@@ -114,7 +115,12 @@ def _no_line(root: Path) -> str:
 
 def _no_words(root: Path) -> str:
     _edit(root, " BUT IN LESS THAN FIVE MINUTES", " ")
-    return "empty"
+    return "no words in ''"
+
+
+def _no_words_but_a_remark(root: Path) -> str:
+    _edit(root, " BUT IN LESS THAN FIVE MINUTES", " [COUGHS] UM")
+    return "no words in '[COUGHS] UM'"
 
 
 def _no_audio(root: Path) -> str:
@@ -131,6 +137,7 @@ CASES = [
     (_long, "too_long"),
     (_no_line, "missing_transcript"),
     (_no_words, "missing_transcript"),
+    (_no_words_but_a_remark, "missing_transcript"),
     (_no_audio, "missing_audio"),
 ]
 

@@ -1,6 +1,8 @@
 """The decoder as a model of rows, under every method that is defined for sequences."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 
 import pytest
@@ -12,9 +14,10 @@ from orthograd import OrthoGrad, methods, objective
 from orthograd.engine.materialize import flat_gradient
 from orthograd.methods import base
 from orthograd.methods.base import DataView
+from orthograd.methods.orthograd_lora import adapters
 from orthograd.objective import IGNORED
-from orthograd.speech.losses import sequence_losses
 from orthograd.speech.model import Speller, Utterances
+from orthograd.speech.transcription import encode
 from orthograd.unlearning import unlearn
 
 OWN = sorted(set(methods.names()) - set(methods.entries()))
@@ -43,8 +46,35 @@ def speller(tiny, utterances: Utterances) -> Speller:
     return Speller(tiny, utterances)
 
 
-def _rows(*rows: int) -> torch.Tensor:
-    return torch.tensor(rows)
+def _losses(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """The losses of rows of the table with their labels, as the methods hand them to the engine."""
+    rows, labels = batch
+    return objective.losses(model(rows), labels)
+
+
+def _batch(utterances: Utterances, *rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    samples = utterances.samples(rows)
+    return samples.images, samples.labels
+
+
+def _alone(model: torch.nn.Module, utterances: Utterances, row: int) -> torch.Tensor:
+    """The loss of one utterance in a table of its own, without batch mates and padding."""
+    rows, columns = slice(row, row + 1), slice(LENGTHS[row])
+    inputs, labels = utterances.inputs[rows, columns], utterances.labels[rows, columns]
+    table = Utterances(utterances.encoded[rows], inputs, labels, torch.device("cpu"))
+    return _losses(Speller(model, table), _batch(table, 0))[0]
+
+
+def test_loss_is_the_mean_over_own_tokens_written_out(tiny, speller: Speller, utterances: Utterances) -> None:
+    losses = _losses(speller, _batch(utterances, *range(len(LENGTHS))))
+    assert losses.shape == (len(LENGTHS),)
+    for row, length in enumerate(LENGTHS):
+        logits = tiny(
+            encoder_outputs=(utterances.encoded[row : row + 1],),
+            decoder_input_ids=utterances.inputs[row : row + 1, :length],
+        ).logits[0]
+        chosen = logits.log_softmax(dim=-1)[torch.arange(length), utterances.labels[row, :length]]
+        torch.testing.assert_close(losses[row], -chosen.mean(), rtol=1e-12, atol=0)
 
 
 def test_loss_is_that_of_the_whole_model_with_its_own_labels(tiny, speller: Speller, utterances) -> None:
@@ -55,41 +85,62 @@ def test_loss_is_that_of_the_whole_model_with_its_own_labels(tiny, speller: Spel
             decoder_input_ids=utterances.inputs[row : row + 1],
             labels=utterances.labels[row : row + 1],
         ).loss
-        ours = objective.losses(speller(_rows(row)), utterances.labels[row : row + 1])
-        torch.testing.assert_close(ours[0], theirs, rtol=1e-12, atol=0)
+        torch.testing.assert_close(_losses(speller, _batch(utterances, row))[0], theirs, rtol=1e-12, atol=0)
         assert (utterances.labels[row] != IGNORED).sum() == length
 
 
-def test_losses_are_those_of_a_batch_of_tensors(tiny, speller: Speller, utterances: Utterances) -> None:
-    rows = _rows(4, 1, 6)
-    batch = {
-        "encoded": utterances.encoded[rows],
-        "inputs": utterances.inputs[rows],
-        "labels": utterances.labels[rows],
-    }
-    samples = utterances.samples([4, 1, 6])
-    assert torch.equal(
-        objective.losses(speller(samples.images), samples.labels), sequence_losses(tiny, batch)
-    )
+def test_cached_encoder_gives_exactly_the_loss_of_the_whole_model(tiny, utterances: Utterances) -> None:
+    features = torch.randn(2, 4, 12, dtype=torch.float64)
+    inputs, labels = utterances.inputs[:2], utterances.labels[:2]
+    table = Utterances(encode(tiny, features), inputs, labels, torch.device("cpu"))
+    for row in range(2):
+        whole = tiny(input_features=features[row : row + 1], decoder_input_ids=inputs[row : row + 1]).logits
+        cached = _losses(Speller(tiny, table), _batch(table, row))
+        assert torch.equal(cached, objective.losses(whole, labels[row : row + 1]))
 
 
-def test_loss_and_gradient_of_a_sample_do_not_depend_on_its_batch_mates(speller: Speller, utterances) -> None:
+def test_loss_and_gradient_do_not_depend_on_batch_mates_or_padding(
+    tiny, speller: Speller, utterances: Utterances
+) -> None:
     parameters = dict(speller.named_parameters())
-    rows = list(range(len(LENGTHS)))
-    together = objective.losses(speller(_rows(*rows)), utterances.labels)
-    for row in rows:
-        alone = objective.losses(speller(_rows(row)), utterances.labels[row : row + 1])[0]
+    together = _losses(speller, _batch(utterances, *range(len(LENGTHS))))
+    for row in range(len(LENGTHS)):
+        alone = _alone(tiny, utterances, row)
         torch.testing.assert_close(together[row], alone, rtol=1e-12, atol=0)
         inside = flat_gradient(together[row], parameters, retain_graph=True)
         outside = flat_gradient(alone, parameters, retain_graph=False)
+        assert outside.norm() > 0.1
         torch.testing.assert_close(inside, outside, rtol=0, atol=1e-12 * float(outside.norm()))
 
 
 def test_padding_reaches_no_loss(speller: Speller, utterances: Utterances) -> None:
-    before = objective.losses(speller(_rows(0, 3)), utterances.labels[[0, 3]])
+    before = _losses(speller, _batch(utterances, 0, 3))
     utterances.inputs[0, 3:] = 11
     utterances.inputs[3, 2:] = 12
-    assert torch.equal(objective.losses(speller(_rows(0, 3)), utterances.labels[[0, 3]]), before)
+    assert torch.equal(_losses(speller, _batch(utterances, 0, 3)), before)
+
+
+class TestTokens:
+    def test_decoder_reads_prompt_and_text_and_says_text_and_end(self, pretrained) -> None:
+        table = Utterances.of(pretrained, torch.zeros(2, 1, 1), ["THE CAT", "A"], torch.device("cpu"))
+        the, cat, a = 262, 3797, 257  # of the GPT-2 vocabulary: " the", " cat", " a"
+        assert table.inputs.tolist() == [[50257, 50362, the, cat], [50257, 50362, a, 50256]]
+        assert table.labels.tolist() == [[IGNORED, the, cat, 50256], [IGNORED, a, 50256, IGNORED]]
+
+    def test_transcript_longer_than_the_decoder(self, pretrained) -> None:
+        with pytest.raises(ValueError, match=r"500 tokens, but the decoder has room for 446"):
+            Utterances.of(pretrained, torch.zeros(1, 1, 1), ["THE " * 500], torch.device("cpu"))
+
+    def test_loss_is_that_of_transformers_for_one_utterance(self, pretrained) -> None:
+        features = pretrained.features([torch.randn(16_000).numpy()])
+        encoded = encode(pretrained.model, features)
+        table = Utterances.of(pretrained, encoded, ["THE CAPTAIN SAW A LADDER"], torch.device("cpu"))
+        with torch.no_grad():
+            ours = _losses(Speller(pretrained.model, table), _batch(table, 0))
+            theirs = pretrained.model(
+                input_features=features, decoder_input_ids=table.inputs, labels=table.labels
+            ).loss
+        torch.testing.assert_close(ours[0], theirs)
 
 
 class TestLosses:
@@ -200,28 +251,58 @@ def test_every_method_for_speech_changes_the_decoder_and_leaves_it_as_it_was_mad
 
 
 def test_adapters_go_to_the_decoder_but_not_to_the_tied_layer(speller: Speller) -> None:
-    from orthograd.methods.orthograd_lora import adapters
-
     with adapters(speller, rank=2, lora_alpha=4, seed=0):
         names = {name for name, p in speller.named_parameters() if p.requires_grad}
     assert names
     assert all(".lora_" in name and name.startswith("decoder.layers.") for name in names)
 
 
-def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utterances) -> None:
-    forget, retain = utterances.samples([0, 1, 2]), utterances.samples([3, 4, 5, 6])
-    directions = {}
-    for solver in ("gramian", "materialize"):
-        speller.zero_grad()
-        with OrthoGrad(speller, alpha=0.4, solver=solver) as engine:
-            engine.backward_from(
-                lambda model, batch: objective.losses(model(batch[0]), batch[1]),
-                (forget.images, forget.labels),
-                (retain.images, retain.labels),
-            )
-        directions[solver] = torch.cat([p.grad.flatten() for p in speller.parameters()])
+@contextmanager
+def _away_from_zero(speller: Speller) -> Iterator[None]:
+    """Adapters whose second factors are not zero, where the first ones would have no gradient."""
+    with adapters(speller, rank=2, lora_alpha=4, seed=0):
+        for name, parameter in speller.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        # The library makes adapters in float32.
+        speller.double()
+        yield
+
+
+@pytest.mark.parametrize("trained", [nullcontext, _away_from_zero], ids=["decoder", "lora"])
+def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utterances, trained) -> None:
+    forget, retain = _batch(utterances, 0, 1, 2), _batch(utterances, 3, 4, 5, 6)
+    with trained(speller):
+        directions = {}
+        for solver in ("gramian", "materialize"):
+            speller.zero_grad()
+            with OrthoGrad(speller, alpha=0.4, solver=solver) as engine:
+                diagnostics = engine.backward_from(_losses, forget, retain)
+            gradients = [p.grad for p in speller.parameters() if p.requires_grad]
+            directions[solver] = torch.cat([gradient.flatten() for gradient in gradients])
+            assert diagnostics.projected_norm < diagnostics.forget_norm
     oracle = directions["materialize"]
+    assert oracle.norm() > 0.01
     assert (directions["gramian"] - oracle).norm() < 1e-6 * oracle.norm()
+
+
+def test_direction_is_orthogonal_to_every_retain_gradient_and_goes_up_on_forget(
+    tiny, speller: Speller, utterances: Utterances
+) -> None:
+    parameters = dict(speller.named_parameters())
+    retained = (3, 4, 5, 6)
+    with OrthoGrad(speller, alpha=0.0) as engine:
+        engine.backward_from(_losses, _batch(utterances, 0, 1), _batch(utterances, *retained))
+    direction = torch.cat([p.grad.flatten() for p in parameters.values()])
+    assert all(p.grad is None for p in tiny.model.encoder.parameters())
+    for row in retained:
+        # By autograd, of the utterance by itself.
+        gradient = flat_gradient(_alone(tiny, utterances, row), parameters, retain_graph=False)
+        assert abs(direction @ gradient) < 1e-6 * direction.norm() * gradient.norm()
+    forget = _losses(speller, _batch(utterances, 0, 1)).mean()
+    gradient = flat_gradient(forget, parameters, retain_graph=False)
+    # What is descended has the opposite direction of the forget gradient.
+    assert direction @ gradient < -0.01 * direction.norm() * gradient.norm()
 
 
 def test_projected_ascent_keeps_each_retain_loss_to_first_order(

@@ -218,7 +218,11 @@ def test_from_the_corpus_to_the_tables(study: Path, whisper_folder: Path, tmp_pa
 def _check_tables(collected: Path, retrained: Path) -> None:
     text = {"speaker": str, "utterance_speaker": str, "other": str}
     tables = {
-        name: pd.read_csv(collected / f"{name}.csv", dtype=text, keep_default_na=False)
+        name: pd.read_csv(
+            collected / f"{name}.csv{'.gz' if name == 'utterances' else ''}",
+            dtype=text,
+            keep_default_na=False,
+        )
         for name in ("utterances", "runs", "trajectories", "speakers", "similarity")
     }
     columns = {
@@ -275,6 +279,49 @@ def _check_evidence(evidence: dict) -> None:
         for name in (*steering, *recorded):
             assert reads[name] == sets[run["speaker"], name.removeprefix("recorded_")]
         assert re.fullmatch(r"[0-9a-f]{16}", run["code"])
+
+
+def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
+    study: Path, whisper_folder: Path
+) -> None:
+    utterances = pd.read_csv(study / "utterances.csv", dtype=str)
+    used = pd.read_csv(study / "encoded.npy.names", header=None, dtype=str)[0]
+    longest = utterances[utterances["id"].isin(used)]["transcript"].str.split().str.len().max()
+    assert longest == 5
+    decoding = {"batch_size": 4, "max_new_tokens": 4}
+    spec = {**COMMON, "decoding": decoding, "setting": "pretrained", "name": "original"}
+    with pytest.raises(
+        ValueError, match=r"has 5 tokens.*more than 4.*raise speech\.decoding\.max_new_tokens"
+    ):
+        _run(
+            speech_transcribe, spec, **_heard(study, whisper_folder), speaker=["11"], out=study / "none.csv",
+            record=study / "none.json",
+        )  # fmt: skip
+
+
+def test_a_transcript_of_any_characters_stays_in_its_row(
+    study: Path, whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models that lost their way write these; outside of quotation marks a carriage return ends a row."""
+    nasty = ["the\rcat", "\r\n", "", "null", '"the", cat', "the\ncat\r"]
+
+    def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: object) -> list[str]:
+        return [nasty[place % len(nasty)] for place in range(len(encoded))]
+
+    monkeypatch.setattr("orthograd.speech.evaluation.transcribe", transcribe)
+    folder = _unlearn(study, whisper_folder, "pretrained")
+    names = ("utterances", "speakers", "splits", "hashes", "similarity")
+    _run(
+        speech_collect, None, corpus=tmp_path / "corpus", **{name: study / f"{name}.csv" for name in names},
+        transcripts=folder / "utterances.csv", runs=folder / "runs.csv", trajectories=folder / "trajectories.csv",
+        records=folder / "records.json", out=tmp_path / "collected",
+    )  # fmt: skip
+    for path in (folder / "utterances.csv", tmp_path / "collected" / "utterances.csv.gz"):
+        table = pd.read_csv(path, keep_default_na=False)
+        # Two speakers, seven sets of two utterances each, but one that is held out and one of the retain speaker.
+        assert len(table) == 2 * (2 * 7 - 2)
+        assert set(table["hypothesis"]) == set(nasty)
+        assert (table["words"] > 0).all()
 
 
 def test_a_run_is_steered_by_the_validation_utterances_alone(

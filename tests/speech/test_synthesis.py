@@ -8,7 +8,7 @@ import pytest
 
 from orthograd.data.download import DownloadError
 from orthograd.speech import sentences, synthesis
-from orthograd.speech.corpus import read_corpus
+from orthograd.speech.corpus import read_audio, read_corpus
 from orthograd.speech.specs import Policy, Synthesis
 from orthograd.speech.synthesis import NAME, SUBSET, VOICES, find_programs, speak, synthesise
 
@@ -61,7 +61,7 @@ def test_corpus_is_sound_and_no_sentence_is_spoken_twice(spoken: Path) -> None:
     assert found.utterances.groupby("speaker").size().tolist() == [2] * len(VOICES)
     assert found.utterances["transcript"].is_unique
     assert found.utterances["seconds"].between(1.5, 8).all()
-    loudness = [float(np.sqrt(np.mean(found.audio(row) ** 2))) for row in found.utterances.index]
+    loudness = [float(np.sqrt(np.mean(read_audio(spoken / path) ** 2))) for path in found.utterances["path"]]
     assert min(loudness) > 0.01
 
 

@@ -1,5 +1,6 @@
 """Profiles that are too large to run here: their DAG is built, and what they lack is said."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,36 @@ def test_every_profile_has_a_dag(tmp_path: Path, profile: Path) -> None:
         (folder / corpus["path"]).mkdir(parents=True)
     run = snakemake(folder, "-n", "--quiet", "--configfile", str(profile))
     assert run.returncode == 0, run.stderr
+
+
+def test_of_speech_nothing_but_the_collected_folder_is_needed_for_its_tables_and_figures(
+    tmp_path: Path,
+) -> None:
+    folder = copy_repository(tmp_path / "new")
+    profile = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text(encoding="utf-8"))
+    speech = profile["speech"]["id"]
+    goals = [
+        f"reports/smoke/tables/{speech}.wer_pretrained.csv",
+        f"reports/smoke/figures/{speech}.curves_fine-tuned.png",
+    ]
+    command = (
+        "-n",
+        "--quiet",
+        "progress",
+        "--configfile",
+        "config/smoke.yaml",
+        "--config",
+        "from_scores=true",
+        "--",
+    )
+    absent = snakemake(folder, *command, *goals)
+    assert absent.returncode != 0
+    collected = f"results/smoke/experiments/{speech}"
+    assert collected in absent.stdout + absent.stderr
+    (folder / collected).mkdir(parents=True)
+    run = snakemake(folder, *command, *goals)
+    assert run.returncode == 0, run.stderr
+    assert set(re.findall(r"^rule (\w+):", run.stdout + run.stderr, re.M)) == {"speech_report"}
 
 
 def test_without_imagenet_the_paper_profile_says_how_to_bring_it(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_the_speech_experiment_is_collected(smoke: Path) -> None:
     runs = pd.read_csv(folder / "runs.csv")
     wanted = [(setting, method) for setting, section in speech["methods"].items() for method in section]
     assert list(zip(runs["setting"], runs["method"], strict=True)) == wanted
-    utterances = pd.read_csv(folder / "utterances.csv", keep_default_na=False)
+    utterances = pd.read_csv(folder / "utterances.csv.gz", keep_default_na=False)
     references = {("pretrained", "original"), ("fine-tuned", "original"), ("fine-tuned", "retrained")}
     found = set(zip(utterances["setting"], utterances["method"], strict=True))
     assert found == {*wanted, *references}
@@ -456,12 +456,17 @@ def test_the_tables_follow_from_the_scores_without_data_and_models(smoke: Path, 
             target = again / path.relative_to(smoke)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
+    speech = f"experiments/{SMOKE['speech']['id']}"
+    shutil.copytree(smoke / "results/smoke" / speech, again / "results/smoke" / speech)
     goal = ("--configfile", "config/smoke.yaml", "--config", "from_scores=true", "--", "all_tables")
     run = snakemake(again, "--cores", "2", *goal)
     assert run.returncode == 0, run.stderr
     # The audit looks at the data and the splits themselves.
     written = [path for path in (smoke / "reports/smoke/tables").glob("*.*") if not path.match("audit.*")]
     assert written
+    figures = list((smoke / "reports/smoke/figures").glob(f"{SMOKE['speech']['id']}.*"))
+    assert figures
+    written += figures
     for path in written:
         assert _digest(again / path.relative_to(smoke)) == _digest(path), path.name
 

@@ -42,11 +42,9 @@ RETRAINED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/retrained/seed{{seed}
 COLLECTED = f"{RESULTS}/experiments/{{experiment}}"
 UNLEARNED = f"{RESULTS}/{{dataset}}/{{model}}/{{scenario}}/{{source}}{{retain_size}}/{{method}}/seed{{seed}}"
 
-# What the speech experiment collected, where the profile has one.
+# What the speech experiment collected, where the profile has one. Where the scores are given, so is this folder.
 SPEECH_EXPERIMENTS = (
-    [COLLECTED.format(experiment=PROFILE.speech.id)]
-    if PROFILE.speech and not PROFILE.from_scores
-    else []
+    [COLLECTED.format(experiment=PROFILE.speech.id)] if PROFILE.speech else []
 )
 
 SEEDS = PROFILE.seeds

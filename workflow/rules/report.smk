@@ -348,7 +348,7 @@ if SPOKEN:
         params:
             code=code_version("orthograd.steps.speech_report"),
             speech=SPOKEN_SPECS,
-            out=REPORT,
+            out=lambda wildcards, output: Path(output[0]).parent.parent,
         shell:
             "python -m orthograd speech_report --speech {params.speech:q} --collected {input.collected} "
             "--out {params.out} > {log} 2>&1"
@@ -533,6 +533,7 @@ rule all_tables:
         tables=each_experiment(rules.tables.output.csv),
         sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
         shadows=[ULIRA] if SHADOW_STUDY else [],
+        speech=SPEECH_SHOWN,
 
 
 rule page:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from orthograd.metrics.equal_forgetting import at_forget_accuracy
+from orthograd.reporting.data import ReportError
 from orthograd.reporting.experiment import ORIGINAL, RETRAINED
 from orthograd.reporting.speech.data import RETAIN_SPEAKERS, TEST, SpeechData
 from orthograd.reporting.speech.experiment import FINE_TUNED
@@ -135,18 +136,28 @@ def damage(data: SpeechData, setting: Setting, method: str) -> pd.DataFrame:
     """What forgetting one speaker does to every other: columns speaker, other, similarity, damage.
 
     The damage is the other speaker's word error rate (retain and test speakers, fractions) minus the original model's.
+
+    Raises:
+        ReportError: it is not known how alike two speakers are.
     """
-    found = []
+    rises = []
     for speaker in data.forgotten(setting):
         before, after = (
             _by_utterance_speaker(data.transcripts(setting, name, speaker, (RETAIN_SPEAKERS, TEST)))
             for name in (ORIGINAL, method)
         )
-        found.append(
+        rises.append(
             (after - before).rename("damage").rename_axis("other").reset_index().assign(speaker=speaker)
         )
-    pairs = pd.concat(found, ignore_index=True)
-    return pairs.merge(data.similarity, on=["speaker", "other"], how="inner", validate="one_to_one")
+    pairs = pd.concat(rises, ignore_index=True)
+    found = pairs.merge(data.similarity, on=["speaker", "other"], how="left", validate="one_to_one")
+    unknown = found[found["similarity"].isna()]
+    if len(unknown):
+        raise ReportError(
+            f"similarity.csv does not say how alike speakers {unknown['speaker'].iloc[0]} and "
+            f"{unknown['other'].iloc[0]} are, nor {len(unknown) - 1} other pairs; collect the results again"
+        )
+    return found
 
 
 def _by_utterance_speaker(rows: pd.DataFrame) -> pd.Series:

@@ -15,10 +15,10 @@ import pandas as pd
 
 from orthograd.reporting.data import ReportError
 from orthograd.reporting.speech.experiment import SpeechExperiment
-from orthograd.speech.scores import COUNTS, FLAGS, rates
+from orthograd.speech.scores import COUNTS, FLAGS, KEYS, rates
 from orthograd.speech.specs import REFERENCES, Setting
+from orthograd.speech.splits import FORGET_SETS, SCORED_SETS
 
-KEYS = ["setting", "method", "speaker", "seed"]
 RUN_NUMBERS = [
     "target",
     "steps",
@@ -41,19 +41,17 @@ _SPEAKER_COLUMNS = ["speaker", "sex", "name", "role"]
 HELD_OUT = "forget_heldout"
 TEST = "test"
 RETAIN_SPEAKERS = "retain_speakers"
-_FORGET_PARTS = ("forget_train", "forget_validation", HELD_OUT)
 
 # What the tables show: their label, and the sets of utterances that it joins.
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "forget_train": ("Forgotten, unlearned", ("forget_train",)),
     HELD_OUT: ("Forgotten, held out", (HELD_OUT,)),
-    "forget": ("Forgotten, all", _FORGET_PARTS),
+    "forget": ("Forgotten, all", FORGET_SETS),
     RETAIN_SPEAKERS: ("Retain speakers", (RETAIN_SPEAKERS,)),
     TEST: ("Test speakers", (TEST,)),
 }
 # Word error rates as the ledger of the paper's numbers names them.
 RATE_COLUMNS = {f"wer_{group}": group for group in GROUPS}
-SETS = (*_FORGET_PARTS, "retain", RETAIN_SPEAKERS, "validation", TEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,7 @@ class SpeechData:
         """
         return cls.of_frames(
             experiment,
-            _read(folder / "utterances.csv", [*KEYS[:3], "set", *_UTTERANCE_TEXTS]),
+            _read(folder / "utterances.csv.gz", [*KEYS[:3], "set", *_UTTERANCE_TEXTS]),
             _read(folder / "runs.csv", KEYS[:3]),
             _read(folder / "trajectories.csv", KEYS[:3]),
             _read(folder / "speakers.csv", _SPEAKER_COLUMNS),
@@ -118,9 +116,11 @@ class SpeechData:
         similarity = _checked(
             "similarity", similarity, ["speaker", "other", "similarity"], ["speaker", "other"]
         )
-        unknown = sorted(set(utterances["set"]) - set(SETS))
+        unknown = sorted(set(utterances["set"]) - set(SCORED_SETS))
         if unknown:
-            raise ReportError(f"utterances: sets {unknown} are not among {list(SETS)}; collect them again")
+            raise ReportError(
+                f"utterances: sets {unknown} are not among {list(SCORED_SETS)}; collect them again"
+            )
         if not (utterances["words"] > 0).all():
             raise ReportError(
                 "utterances: a reference has no words; leave the utterance out, it has no error rate"
@@ -148,7 +148,7 @@ class SpeechData:
             expected = {
                 (speaker, seed, group)
                 for speaker, seed in of_setting[["speaker", "seed"]].drop_duplicates().itertuples(index=False)
-                for group in (*_FORGET_PARTS[:1], HELD_OUT, RETAIN_SPEAKERS, TEST)
+                for group in ("forget_train", HELD_OUT, RETAIN_SPEAKERS, TEST)
             }
             if not expected:
                 raise ReportError(

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -94,16 +93,16 @@ def _dots(
         )
         for ax, group in zip(axes, groups, strict=True):
             for place, method in enumerate(rows):
-                values = _capped(data.rate(setting, method, group))
+                values = data.rate(setting, method, group)
+                mean, spread = values.mean(), values.std(ddof=1)
                 # Side by side, so that equal values can be told apart.
                 shifts = np.linspace(-0.22, 0.22, len(shown)) if len(shown) > 1 else [0.0]
                 for speaker, shift in zip(shown, shifts, strict=True):
-                    _marker(ax, values[speaker], place + shift, styles[speaker])
-                ax.plot(values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3, clip_on=False)
+                    _marker(ax, _capped(values[speaker]), place + shift, styles[speaker])
+                ax.plot(_capped(mean), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3, clip_on=False)
                 if deviation and len(shown) > 1:
-                    spread = float(values.std(ddof=1))
                     ax.plot(
-                        [max(0.0, values.mean() - spread), values.mean() + spread],
+                        _capped(np.array([max(0.0, mean - spread), mean + spread])),
                         [place, place],
                         color=_SOFT,
                         lw=3,
@@ -220,7 +219,7 @@ def _empty(data: SpeechData, setting: Setting) -> str:
     without = [
         method_label(method)
         for method in data.experiment.methods[setting]
-        if len(comparison.curves(data, setting, method)) <= data.n(setting)
+        if len(comparison.curves(data, setting, method)) <= len(data.runs_of(setting, method))
     ]
     return f"Without checks along the way: {listing(without)}. " if without else ""
 
@@ -234,9 +233,9 @@ FIGURES: dict[str, Callable[[SpeechData, Setting], RenderedFigure]] = {
 """One function a figure by its name."""
 
 
-def _capped(fractions: pd.Series) -> pd.Series:
-    percent: pd.Series = (100 * fractions).clip(upper=CAP)
-    return percent
+def _capped(fractions: Any) -> Any:
+    """Rates, one or an array or series of them, as percent, at most `CAP`: where they are drawn."""
+    return np.minimum(100 * fractions, CAP)
 
 
 def _marker(ax: Axes, x: float, y: float, style: MethodStyle, size: float = 5) -> None:

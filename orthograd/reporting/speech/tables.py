@@ -60,8 +60,9 @@ def caption(data: SpeechData, setting: Setting, notes: str) -> Caption:
 
 
 _SETS = (
-    "Forgotten, unlearned: the utterances that the method unlearns; held out: the part of the speaker's that no "
-    "method and no stopping rule sees; all: those, and what stopping looks at. Retain speakers: utterances that no "
+    "Forgotten, unlearned: of the utterances that the method unlearns those that are scored, at most as many as the "
+    "config says, evenly chosen; held out: the part of the speaker's that no method and no stopping rule sees; all: "
+    "those two, and what stopping looks at. Retain speakers: utterances that no "
     "model was trained on; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are "
     "the same in every row, so that no interval covers their choice."
 )
@@ -428,7 +429,11 @@ def transcripts(data: SpeechData, setting: Setting, shown: Sequence[str]) -> lis
                 by_method["speaker"].iloc[0],
                 identifier,
                 by_method["reference"].iloc[0],
-                {method: by_method.loc[method, "hypothesis"] for method in transcribers(data, setting)},
+                # In one line: a model that lost its way writes line breaks too.
+                {
+                    method: " ".join(by_method.loc[method, "hypothesis"].split())
+                    for method in transcribers(data, setting)
+                },
             )
         )
     return found
