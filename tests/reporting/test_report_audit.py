@@ -166,9 +166,13 @@ def test_every_substitute_of_the_profiles_has_a_reason():
 
     from orthograd.reporting.experiment import Experiment
 
-    for name in ("laptop", "smoke", "gpu"):
+    for name in ("laptop", "smoke", "full", "gpu", "paper"):
         content = yaml.safe_load((PAPER.parents[1] / f"{name}.yaml").read_text(encoding="utf-8"))
-        experiments = [Experiment.model_validate(entry) for entry in content["experiments"]]
+        speech = [content["speech"]] if "speech" in content else []
+        experiments = [
+            Experiment.model_construct(id=entry["id"], substitutions=tuple(entry["substitutions"]))
+            for entry in (*content["experiments"], *content["sweeps"], *speech)
+        ]
         for found in substitutes(experiments, read_ledger([PAPER])):
             assert found.why != "not stated", (name, found)
 

@@ -143,7 +143,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             r"variants\.ft-slow\.change\.learning_rate: .*greater than 0",
         ),
         (
-            _set("experiments", 4, "proxy", value="other"),
+            _set("experiments", 6, "proxy", value="other"),
             r"experiments\.T-PROXY\.proxy: unknown proxy 'other'",
         ),
         (

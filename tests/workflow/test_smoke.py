@@ -195,9 +195,13 @@ def test_a_changed_parameter_of_speech_concerns_its_method_only(smoke: Path, tmp
     changed = json.loads(json.dumps(SMOKE))
     changed["speech"]["methods"]["fine-tuned"]["ft"]["learning_rate"] *= 2
     config = tmp_path / "changed.yaml"
-    config.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
     planned = _planned(smoke, "--configfile", str(config))
-    assert {job for job in planned if job.startswith("speech")} == {"speech_unlearn", "speech_collect", "speech_report"}
+    assert {job for job in planned if job.startswith("speech")} == {
+        "speech_unlearn",
+        "speech_collect",
+        "speech_report",
+    }
     assert not planned & {"unlearn:ft", "collect", "synthesise", "whisper"}
 
 
@@ -211,7 +215,7 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
     changed = json.loads(json.dumps(SMOKE))
     changed["methods"]["random"]["ft"]["learning_rate"] *= 2
     config = tmp_path / "changed.yaml"
-    config.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
     planned = _planned(smoke, "--configfile", str(config))
     assert planned == {"unlearn:ft", "evaluate_unlearned:ft", *REPORTING}
 
@@ -222,7 +226,7 @@ def test_a_changed_parameter_concerns_its_method_only(smoke: Path, tmp_path: Pat
         ("orthograd/methods/neggrad.py", "(-loss).backward()", "(-2 * loss).backward()",
          {"unlearn:neggrad", "evaluate_unlearned:neggrad", *REPORTING}),
         ("orthograd/reporting/figures.py", "PAGE_WIDTH = ", "PAGE_WIDTH = 2 * ",
-         {"figures", "proxy", "sweep", "notebook_geometry", "audit", "page", "all"}),
+         {"figures", "proxy", "sweep", "speech_report", "notebook_geometry", "audit", "page", "all"}),
         ("notebooks/cell.ipynb", "## All agree", "## They agree", {"notebook_cell", "page", "all"}),
         ("orthograd/reporting/templates/notebook.html.j2", "← Report", "Report",
          {"notebook_geometry", "notebook_cell", "page", "all"}),
@@ -486,11 +490,17 @@ def test_the_workflow_is_linted_and_formatted() -> None:
 # Every run once, whatever experiments show it: of the scenarios, one at published defaults, the variants, and those
 # with a proxy and with another retain size.
 RUNS_OF_METHODS = sum(map(len, METHODS.values())) + 1 + len(SMOKE["variants"]) + 2 + 2
+# Of speech: a run of each method, in each setting.
+SPEECH_RUNS = sum(map(len, SMOKE["speech"]["methods"].values()))
 # 18 rules with one job, 4 with one a scenario, 2 with one an experiment, one with one an experiment and sweep, and the
-# scores of shadow models: before unlearning, retrained, and of each method.
+# scores of shadow models: before unlearning, retrained, and of each method. Eight rules of speech with one job, and
+# transcripts of the released, the fine-tuned and the retrained model.
 JOBS = (
     18
     + 2
+    + 8
+    + 3
+    + SPEECH_RUNS
     + len(SMOKE["shadows"]["methods"])
     + 4 * 2
     + 2 * len(SMOKE["experiments"])
@@ -499,7 +509,7 @@ JOBS = (
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 28), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 38), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr
@@ -532,7 +542,7 @@ def test_bad_input_ends_the_run_before_any_job(
     smoke: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     config = tmp_path / "bad.yaml"
-    config.write_text(yaml.safe_dump(SMOKE | change), encoding="utf-8")
+    config.write_text(yaml.safe_dump(SMOKE | change, sort_keys=False), encoding="utf-8")
     index = smoke / "reports" / "smoke" / "index.html"
     before = _digest(index)
     start = time.perf_counter()
