@@ -47,7 +47,8 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "forget_train": ("Forgotten, unlearned", ("forget_train",)),
     HELD_OUT: ("Forgotten, held out", (HELD_OUT,)),
     "forget": ("Forgotten, all", FORGET_SETS),
-    RETAIN_SPEAKERS: ("Retain speakers", (RETAIN_SPEAKERS,)),
+    "retain": ("Retain utterances", ("retain",)),
+    RETAIN_SPEAKERS: ("Retain speakers, others", (RETAIN_SPEAKERS,)),
     TEST: ("Test speakers", (TEST,)),
 }
 # Word error rates as the ledger of the paper's numbers names them.
