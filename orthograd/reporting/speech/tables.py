@@ -63,8 +63,8 @@ _SETS = (
     "Forgotten, unlearned: of the utterances that the method unlearns those that are scored, at most as many as the "
     "config says, evenly chosen; held out: the part of the speaker's that no method and no stopping rule sees; all: "
     "those two, and what stopping looks at. Retain utterances: those that the methods may read; retain speakers, "
-    "others: utterances of the same speakers that no model was trained on; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are "
-    "the same in every row, so that no interval covers their choice."
+    "others: utterances of the same speakers that no model was trained on; test speakers: neither trained on, nor "
+    "unlearned, nor looked at for stopping. They are the same in every row, so that no interval covers their choice."
 )
 _TARGET = "Target: runs that reached it / all runs."
 
@@ -150,7 +150,8 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
         "All forgotten speakers' models together, in percent: of words the error rate and its parts, of utterances "
         "the hallucinated ones (as many words or more that were not said as were said) and the repetitive ones (a "
         "phrase three times or more in a row); the longest transcript that the config lets the model write "
-        f"(`decoding.max_new_tokens`) bounds insertions and both of these. {BOOTSTRAP if data.n(setting) > 1 else 'One speaker: no interval'}. "
+        "(`decoding.max_new_tokens`) bounds insertions and both of these. "
+        f"{BOOTSTRAP if data.n(setting) > 1 else 'One speaker: no interval'}. "
         f"{significance_text(data.n(setting))}."
     )
     header = ("Method", "Set", "WER", *_ERROR_RATES.values(), "Words")
