@@ -78,7 +78,7 @@ def fetch(
     except DownloadError as error:
         raise DownloadError(
             f"{error}\nAn unpacked copy does as well: put {unpacked} into <folder>."
-        ) from error
+        ) from None
 
 
 def assemble(corpus: Corpus, fetched: Mapping[str, Path], out_dir: Path) -> None:
@@ -99,7 +99,10 @@ def assemble(corpus: Corpus, fetched: Mapping[str, Path], out_dir: Path) -> None
         raise FileExistsError(f"{out_dir} is not empty: remove it, or choose another folder")
     out_dir.mkdir(parents=True, exist_ok=True)
     for subset, folder in fetched.items():
-        found = [path for path in folder.iterdir() if path.name != PROVENANCE]
+        # Snakemake leaves a hidden file in the folders that its rules write.
+        found = [
+            path for path in folder.iterdir() if path.name != PROVENANCE and not path.name.startswith(".")
+        ]
         if len(found) != 1:
             raise CorpusError(
                 f"{folder} holds {len(found)} folders and archives, not one: fetch {subset} again"
