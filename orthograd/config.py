@@ -20,7 +20,8 @@ from orthograd.data.scenarios import ClassScenario, DatasetProxy, Proxy, Scenari
 from orthograd.reporting.experiment import ORTHOGRAD, Experiment, Sweep
 from orthograd.search import Tuning, corners
 from orthograd.specs import Name, Positive, Relearning, ShadowStudy, Stopping, Strict, Training
-from orthograd.speech.specs import Speech
+from orthograd.speech.registry import speech_registry
+from orthograd.speech.specs import RegisteredCorpus, Speech, SpeechCorpus
 
 # What the DAG itself puts in a path where a scenario's or a method's name stands.
 RESERVED = frozenset({"original", "retrained", "splits"})
@@ -355,6 +356,7 @@ class Profile(Strict):
         problems = []
         if self.speech.whisper not in known:
             problems.append(_unknown("speech.whisper", "speech model", self.speech.whisper, list(known)))
+        problems += _corpus_problems(self.speech.corpus)
         if self.speech.id in RESERVED_EXPERIMENTS | {section.id for section in self.sections}:
             problems.append(
                 f"speech.id: another section of the report is called {self.speech.id!r}. Mend: choose another id"
@@ -532,6 +534,23 @@ def _unknown(key: str, kind: str, name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{key}: unknown {kind} {name!r}.{hint} Mend: use one of {', '.join(known)}"
+
+
+def _corpus_problems(corpus: SpeechCorpus) -> list[str]:
+    """What is wrong with the names of a corpus of the registry."""
+    if not isinstance(corpus, RegisteredCorpus):
+        return []
+    if corpus.name not in speech_registry().names:
+        return [_unknown("speech.corpus.name", "speech corpus", corpus.name, speech_registry().names)]
+    known = speech_registry().corpus(corpus.name).subset_names
+    problems = [
+        _unknown("speech.corpus.subsets", "subset", name, known)
+        for name in corpus.subsets
+        if name not in known
+    ]
+    if len(set(corpus.subsets)) < len(corpus.subsets):
+        problems.append(f"speech.corpus.subsets: {corpus.subsets} has a subset twice. Mend: name each once")
+    return problems
 
 
 def _problems(error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[str]:

@@ -164,7 +164,7 @@ def download(
         check_mirror(mirror)
     out_dir.mkdir(parents=True, exist_ok=True)
     if isinstance(dataset, Dataset) and not dataset.files:
-        return _record([_bring(dataset, out_dir, mirror)], out_dir)
+        return _bring(dataset, out_dir, mirror)
     served = {
         file.name: _verified(file, "kept", file.name)
         for file in dataset.files
@@ -194,7 +194,7 @@ def _record(provenance: list[Provenance], out_dir: Path) -> list[Provenance]:
     return provenance
 
 
-def _bring(dataset: Dataset, out_dir: Path, mirror: str | None) -> Provenance:
+def _bring(dataset: Dataset, out_dir: Path, mirror: str | None) -> list[Provenance]:
     """Link to the folder, or the archive of one, that the user brought under the mirror."""
     names = [dataset.name, *(f"{dataset.name}{ending}" for ending in ARCHIVES)]
     mend = (
@@ -203,18 +203,28 @@ def _bring(dataset: Dataset, out_dir: Path, mirror: str | None) -> Provenance:
     )
     if mirror is None:
         raise DownloadError(f"{dataset.name} is not downloaded: you bring it, and no mirror is set. {mend}")
-    if urlsplit(mirror).scheme in ("http", "https"):
+    if mirror_folder(mirror) is None:
         raise DownloadError(
             f"{dataset.name} is read in place, so the mirror {mirror} must be a folder. {mend}"
         )
     found = [_folder(mirror).resolve() / name for name in names if (_folder(mirror) / name).exists()]
     if not found:
         raise DownloadError(f"{dataset.name} is not in {mirror} (looked for {', '.join(names)}). {mend}")
-    for name in names:
-        (out_dir / name).unlink(missing_ok=True)
-    (out_dir / found[0].name).symlink_to(found[0])
-    logger.info("%s: read in place, not verified, from %s", dataset.name, found[0])
-    return Provenance(found[0].name, "mirror", str(found[0]))
+    return link(dataset.name, found[0], out_dir)
+
+
+def mirror_folder(mirror: str) -> Path | None:
+    """The folder that a mirror is; None: it is a web server."""
+    return None if urlsplit(mirror).scheme in ("http", "https") else _folder(mirror)
+
+
+def link(name: str, found: Path, out_dir: Path) -> list[Provenance]:
+    """Link from `out_dir` to a folder or an archive that the user brought, in place of earlier links."""
+    for earlier in [path for path in out_dir.iterdir() if path.is_symlink()]:
+        earlier.unlink()
+    (out_dir / found.name).symlink_to(found)
+    logger.info("%s: read in place, no checksum compared, from %s", name, found)
+    return _record([Provenance(found.name, "mirror", str(found))], out_dir)
 
 
 def _serve(

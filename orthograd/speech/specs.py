@@ -33,6 +33,11 @@ class Policy(Strict):
     missing_audio: Action = Field(description="no audio belongs to a line of the transcripts")
     unknown_speaker: Action = Field(description="SPEAKERS.TXT does not list the speaker")
 
+    @classmethod
+    def refusing(cls) -> Self:
+        """The policy that leaves nothing out."""
+        return cls.model_validate(dict.fromkeys(cls.model_fields, "refuse"))
+
 
 class Synthesis(Strict):
     """The synthetic corpus."""
@@ -66,11 +71,11 @@ class SyntheticCorpus(Synthesis):
     @property
     def policy(self) -> Policy:
         """Nothing that was spoken here may be unusable."""
-        return Policy.model_validate(dict.fromkeys(Policy.model_fields, "refuse"))
+        return Policy.refusing()
 
 
 class FolderCorpus(Strict):
-    """A corpus in LibriSpeech's layout that the user brings: LibriSpeech itself, or any other."""
+    """A corpus of the user's own in LibriSpeech's layout."""
 
     kind: Literal["folder"]
     name: str = Field(min_length=1, description="what the corpus is called in the report")
@@ -79,7 +84,16 @@ class FolderCorpus(Strict):
     policy: Policy
 
 
-SpeechCorpus = Annotated[SyntheticCorpus | FolderCorpus, Field(discriminator="kind")]
+class RegisteredCorpus(Strict):
+    """A published corpus, which is downloaded or brought, and verified."""
+
+    kind: Literal["registry"]
+    name: str = Field(min_length=1, description="corpus of the registry of speech, for example librispeech")
+    subsets: list[str] = Field(min_length=1, description="its subsets that are read")
+    policy: Policy
+
+
+SpeechCorpus = Annotated[SyntheticCorpus | RegisteredCorpus | FolderCorpus, Field(discriminator="kind")]
 
 
 class Roles(Strict):
@@ -150,7 +164,9 @@ class Speech(Strict):
 
     id: Name = Field(description="short name, for example T-ASR; names the files")
     title: str = Field(min_length=1, description="one line for headings")
-    corpus: SpeechCorpus = Field(description="kind synthetic, or kind folder with a corpus of the user's")
+    corpus: SpeechCorpus = Field(
+        description="kind synthetic, registry, or folder with a corpus of the user's"
+    )
     whisper: str = Field(description="speech model of the registry")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from orthograd.data.download import DownloadError, Limits, download
-from orthograd.data.registry import SpeechModel
+from orthograd.data.registry import Files, SpeechModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,33 +84,44 @@ class Whisper:
 
 
 def fetch(
-    entry: SpeechModel, out_dir: Path, mirror: str | None = None, limits: Limits = _LIMITS
+    entry: SpeechModel,
+    out_dir: Path,
+    mirror: str | None = None,
+    limits: Limits = _LIMITS,
+    files: Files | None = None,
 ) -> dict[str, str]:
-    """Bring a model into `out_dir`: from the public hub, or, where that cannot be reached, from the copy of its
-    weights.
+    """Bring a model into `out_dir`: its files where they are known, verified; else what the public hub has at the
+    commit, or, where that cannot be reached, the copy of its weights.
 
     Args:
         entry: a model of the registry.
         out_dir: folder to write, made if need be.
-        mirror: the user's own copy of the copy's files (see `orthograd.data.download.resolve_mirror`).
+        mirror: the user's own copy of `files`, or of the copy's (see `orthograd.data.download.resolve_mirror`).
         limits: time limits.
+        files: the model's files (`orthograd.speech.registry`), where they are known.
 
     Returns:
-        What ``source.json`` holds: `model`, `source` ("hub" or "copy"), `location`, and `weights`, the SHA-256 of the
-        weights (`digest`).
+        What ``source.json`` holds: `model`, `source` ("mirror", "hub" or "copy"), `location`, and `weights`, the
+        SHA-256 of the weights (`digest`).
 
     Raises:
         DownloadError: neither can be had; the message says why and what the user can do.
     """
     from huggingface_hub.constants import ENDPOINT
+    from transformers import WhisperForConditionalGeneration
 
     from orthograd.speech.conversion import convert
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    refusal = _hub_refusal(entry, limits)
-    if refusal is None:
+    refusal = None if files else _hub_refusal(entry, limits)
+    if files:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=out_dir) as scratch:
+            served = download(files, Path(scratch), mirror, limits)
+            model = WhisperForConditionalGeneration.from_pretrained(scratch, local_files_only=True)
+            tokenizer = (Path(scratch) / TOKENIZER).read_bytes()
+        source, location = "mirror" if served[0].source == "mirror" else "hub", served[0].location
+    elif refusal is None:
         from huggingface_hub import hf_hub_download
-        from transformers import WhisperForConditionalGeneration
 
         model = WhisperForConditionalGeneration.from_pretrained(entry.hub, revision=entry.revision)
         tokenizer = Path(hf_hub_download(entry.hub, TOKENIZER, revision=entry.revision)).read_bytes()

@@ -1,4 +1,4 @@
-"""Fetch a Whisper model: from the public hub, or, where that cannot be reached, from the copy of its weights."""
+"""Fetch a Whisper model: from a mirror, the public hub, or, where that cannot be reached, the copy of its weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orthograd.data.download import resolve_mirror
 from orthograd.data.registry import registry
+from orthograd.speech.registry import speech_registry
 from orthograd.speech.whisper import fetch
 
 logger = logging.getLogger(__name__)
@@ -15,10 +16,15 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", required=True, choices=registry().speech_model_names)
-    parser.add_argument("--mirror", help="folder or URL that holds the copy; default: ORTHOGRAD_MIRROR")
+    parser.add_argument("--mirror", help="folder or URL that holds the files; default: ORTHOGRAD_MIRROR")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
 def run(arguments: Namespace) -> None:
-    origin = fetch(registry().speech_model(arguments.model), arguments.out, resolve_mirror(arguments.mirror))
+    origin = fetch(
+        registry().speech_model(arguments.model),
+        arguments.out,
+        resolve_mirror(arguments.mirror),
+        files=speech_registry().model_files(arguments.model),
+    )
     logger.info("%(model)s from %(location)s, weights %(weights)s", origin)

@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import constants
 
 from orthograd.data.download import DownloadError, Limits
-from orthograd.data.registry import registry
+from orthograd.data.registry import File, Files, MirrorSource, registry
 from orthograd.speech import whisper
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding
@@ -163,6 +163,30 @@ class TestFetch:
         with pytest.raises(DownloadError, match=r"wrong content: SHA-256"):
             whisper.fetch(entry, tmp_path / "out", str(mirror), Limits(connect=0.5))
         assert not (tmp_path / "out" / "model.safetensors").exists()
+
+    @pytest.fixture
+    def known(self, tiny: torch.nn.Module, tmp_path: Path) -> Files:
+        """The files of a small model, in a mirror."""
+        folder = tmp_path / "mirror" / "whisper-tiny"
+        tiny.float().save_pretrained(folder)
+        (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+        files = [
+            File(
+                name=path.name, size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+            )
+            for path in sorted(folder.iterdir())
+        ]
+        return Files(name="whisper-tiny", files=tuple(files), sources=(MirrorSource(kind="mirror"),))
+
+    def test_known_files_are_verified_and_need_no_hub(self, known: Files, tiny, tmp_path: Path) -> None:
+        entry = registry().speech_model("whisper-tiny")
+        origin = whisper.fetch(entry, tmp_path / "out", str(tmp_path / "mirror"), files=known)
+        assert (origin["source"], origin["weights"]) == ("mirror", whisper.digest(tiny))
+        assert (tmp_path / "out" / "tokenizer.json").read_text(encoding="utf-8") == "{}"
+        weights = tmp_path / "mirror" / "whisper-tiny" / "model.safetensors"
+        weights.write_bytes(bytes(weights.stat().st_size))
+        with pytest.raises(DownloadError, match=r"model\.safetensors: .*wrong content: SHA-256"):
+            whisper.fetch(entry, tmp_path / "other", str(tmp_path / "mirror"), files=known)
 
     def test_folder_without_a_model(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="python -m orthograd whisper"):

@@ -17,12 +17,6 @@ PROFILES = sorted(
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_has_a_dag(tmp_path: Path, profile: Path) -> None:
     folder = copy_repository(tmp_path / "new")
-    corpus = yaml.safe_load((ROOT / profile).read_text(encoding="utf-8")).get("speech", {}).get("corpus", {})
-    if "path" in corpus:
-        absent = snakemake(folder, "-n", "--configfile", str(profile))
-        assert absent.returncode != 0
-        assert f"{corpus['path']} does not exist. Mend: put" in absent.stdout + absent.stderr
-        (folder / corpus["path"]).mkdir(parents=True)
     run = snakemake(folder, "-n", "--quiet", "--configfile", str(profile))
     assert run.returncode == 0, run.stderr
 
@@ -55,6 +49,29 @@ def test_of_speech_nothing_but_the_collected_folder_is_needed_for_its_tables_and
     run = snakemake(folder, *command, *goals)
     assert run.returncode == 0, run.stderr
     assert set(re.findall(r"^rule (\w+):", run.stdout + run.stderr, re.M)) == {"speech_report"}
+
+
+def test_a_speech_corpus_of_the_users_is_asked_for_by_name(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "new")
+    profile = yaml.safe_load((folder / "config" / "gpu.yaml").read_text(encoding="utf-8"))
+    profile["speech"]["corpus"] |= {"kind": "folder", "name": "my recordings", "path": "data/mine"}
+    (folder / "config" / "mine.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    absent = snakemake(folder, "-n", "--configfile", "config/mine.yaml")
+    assert absent.returncode != 0
+    assert "data/mine does not exist. Mend: put my recordings there" in absent.stdout + absent.stderr
+    (folder / "data" / "mine").mkdir(parents=True)
+    run = snakemake(folder, "-n", "--quiet", "--configfile", "config/mine.yaml")
+    assert run.returncode == 0, run.stderr
+
+
+def test_without_speechocean762_the_gpu_profile_says_how_to_bring_it(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "new")
+    goal = ("--cores", "1", "--configfile", "config/gpu.yaml", "--", "results/gpu/speech/corpus")
+    for mirror, reason in ((None, "no mirror is set"), (folder / "config", "it is not in the mirror")):
+        run = snakemake(folder, *goal, mirror=mirror)
+        assert run.returncode != 0
+        assert reason in run.stdout + run.stderr
+        assert "Download speechocean762.tar.gz from https://www.openslr.org/101/" in run.stdout + run.stderr
 
 
 def test_without_imagenet_the_paper_profile_says_how_to_bring_it(tmp_path: Path) -> None:

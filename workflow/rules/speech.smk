@@ -1,4 +1,4 @@
-if SPOKEN_HERE:
+if CORPUS_KIND == "synthetic":
 
     rule synthesise:
         output:
@@ -22,6 +22,60 @@ if SPOKEN_HERE:
         shell:
             "python -m orthograd synthesise --spec {params.spec:q} --programs {params.programs} "
             "--threads {threads} --out {output.corpus} > {log} 2>&1"
+
+
+if CORPUS_KIND == "registry":
+
+    rule speech_fetch:
+        output:
+            fetched=directory(FETCHED),
+        log:
+            f"results/logs/speech_fetch/{STUDY.corpus.name}/{{subset}}.log",
+        benchmark:
+            f"results/benchmarks/speech_fetch/{STUDY.corpus.name}/{{subset}}.tsv"
+        priority: 3
+        retries: 1
+        localrule: True
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=240,
+            gpu=0,
+        params:
+            # No code: what arrives is verified against the registry.
+            registered=registered_corpus,
+            corpus=STUDY.corpus.name,
+        shell:
+            "python -m orthograd speech_fetch --corpus {params.corpus} --subset {wildcards.subset} "
+            "--out {output.fetched} 2>&1 | tee {log}"
+
+    rule speech_corpus:
+        input:
+            fetched=expand(FETCHED, subset=STUDY.corpus.subsets),
+        output:
+            corpus=directory(CORPUS),
+        log:
+            f"{RESULTS}/logs/speech_corpus.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/speech_corpus.tsv"
+        priority: 3
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=120,
+            gpu=0,
+        params:
+            code=code_version("orthograd.steps.speech_corpus"),
+            registered=registered_corpus,
+            corpus=STUDY.corpus.name,
+            subsets=STUDY.corpus.subsets,
+        shell:
+            "python -m orthograd speech_corpus --corpus {params.corpus} --subset {params.subsets} "
+            "--fetched {input.fetched} --out {output.corpus} > {log} 2>&1"
 
 
 rule whisper:

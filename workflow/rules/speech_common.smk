@@ -1,17 +1,21 @@
 """The speech experiment: its paths, and what its rules look up. No science here."""
 
+from orthograd.speech.registry import speech_registry
+
 STUDY = PROFILE.speech
 SPEECH = f"{RESULTS}/speech"
 WHISPER = f"results/data/whisper/{STUDY.whisper}"
-SPOKEN_HERE = STUDY.corpus.kind == "synthetic"
-CORPUS = f"{SPEECH}/corpus" if SPOKEN_HERE else STUDY.corpus.path
+CORPUS_KIND = STUDY.corpus.kind
+CORPUS = STUDY.corpus.path if CORPUS_KIND == "folder" else f"{SPEECH}/corpus"
+# Of a published corpus: each subset as it was fetched.
+FETCHED = f"results/data/speech/{STUDY.corpus.name}/{{subset}}"
 FINETUNED = f"{SPEECH}/models/original/seed{{seed}}.safetensors"
 FINETUNED_WITHOUT = f"{SPEECH}/models/retrained/seed{{seed}}/{{speaker}}.safetensors"
 SPEECH_RUN = f"{SPEECH}/runs/{{setting}}/{{speech_method}}"
 FORGETTABLE = STUDY.speakers.forgettable
 SPEECH_METHODS = {method for section in STUDY.methods.values() for method in section}
 
-if not SPOKEN_HERE and not Path(CORPUS).is_dir():
+if CORPUS_KIND == "folder" and not Path(CORPUS).is_dir():
     raise WorkflowError(
         f"speech.corpus.path: {CORPUS} does not exist. Mend: put {STUDY.corpus.name} there, in LibriSpeech's layout "
         "(<subset>/<speaker>/<chapter>/<utterance>.flac with .trans.txt, and SPEAKERS.TXT), or name another folder"
@@ -19,6 +23,7 @@ if not SPOKEN_HERE and not Path(CORPUS).is_dir():
 
 
 wildcard_constraints:
+    subset="|".join(STUDY.corpus.subsets),
     setting="|".join(STUDY.methods),
     speech_method="|".join(sorted({"original", "retrained", *SPEECH_METHODS})),
 
@@ -55,9 +60,16 @@ def synthesis_spec(wildcards):
     return as_json(sentences=STUDY.corpus.sentences, seed=STUDY.corpus.seed)
 
 
+def registered_corpus(wildcards):
+    """What the registry says of the corpus: another version is fetched and verified."""
+    return as_json(**dumped(speech_registry().corpus(STUDY.corpus.name)))
+
+
 def registered_speech_model(wildcards):
-    """What the registry says of the model: another version is fetched."""
-    return as_json(**dumped(registry().speech_model(STUDY.whisper)))
+    """What the registries say of the model: another version is fetched."""
+    files = speech_registry().model_files(STUDY.whisper)
+    known = {"files": dumped(files)} if files else {}
+    return as_json(**dumped(registry().speech_model(STUDY.whisper)), **known)
 
 
 def encoding_spec(wildcards):
