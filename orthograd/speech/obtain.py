@@ -26,7 +26,7 @@ from orthograd.data.download import (
 from orthograd.data.registry import Files
 from orthograd.reads import digest
 from orthograd.speech import speechocean762
-from orthograd.speech.corpus import SPEAKERS, CorpusError, read_corpus
+from orthograd.speech.corpus import SPEAKERS, CorpusError, read_audio, read_corpus
 from orthograd.speech.registry import Corpus, Subset
 from orthograd.speech.specs import Policy
 
@@ -125,9 +125,9 @@ def content(root: Path, subset: str) -> str:
     """
     found = read_corpus(root, [subset], Policy.refusing())
     lines = []
-    for row, utterance in enumerate(found.utterances.to_dict("records")):
+    for utterance in found.utterances.to_dict("records"):
         # Exact: the samples have 16 bits, and float32 carries 24.
-        samples = (found.audio(row) * 2**15).astype("<i2")
+        samples = (read_audio(root / str(utterance["path"])) * 2**15).astype("<i2")
         lines.append(
             f"{utterance['id']} {utterance['transcript']} {hashlib.sha256(samples.tobytes()).hexdigest()}"
         )
