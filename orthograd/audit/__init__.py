@@ -11,7 +11,7 @@ from orthograd.audit import conditions, images, shadows, speech
 from orthograd.audit.checks import Check, Record, Status, failed
 from orthograd.audit.conditions import Making, commits, machines
 from orthograd.audit.images import Evidence, Raw, Search, SplitFile
-from orthograd.audit.shadows import Scored, Shadows
+from orthograd.audit.shadows import Scored, Shadows, shadow_runs
 from orthograd.audit.speech import Speech, read_speech
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "machines",
     "makings",
     "read_speech",
+    "shadow_runs",
 ]
 
 

@@ -16,10 +16,8 @@ from orthograd.audit.conditions import Making
 from orthograd.data.registry import Dataset
 from orthograd.reads import digest
 
-# Sets of the split that a step of unlearning loads to measure: the target, the stop rule and the curves; and what it
-# takes of the retain subset for the G-effect.
-MEASURED_SETS = frozenset({"forget", "validation", "test"})
-MEASURED = MEASURED_SETS | {"retain_measured"}
+# Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect.
+MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
 REFERENCES = ("original", "retrained")
 
 
@@ -240,6 +238,14 @@ def tuning_read(evidence: Evidence) -> Check:
     )
 
 
+def _measured(read: Record, split: SplitFile) -> str:
+    """What a step may have measured under the name of this set."""
+    # Of the retain subset the first images.
+    return (
+        split.retain_subset(read["images"]) if read["set"] == "retain_measured" else split.digest(read["set"])
+    )
+
+
 def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
     made, size = run["made_with"], run["run"]["retain_size"]
     allowed = {
@@ -266,7 +272,7 @@ def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
     problems += [
         f"{_name(run)}: the step's {read['set']} ({read['images']:,} images) is not that of its split"
         for read in made["reads"]
-        if read["set"] in MEASURED_SETS and read["sha256"] != split.digest(read["set"])
+        if read["set"] in MEASURED and read["sha256"] != _measured(read, split)
     ]
     handed_out = {read["sha256"] for read in made["method_reads"].values() if read is not None}
     given = handed_out | {allowed[name][1] for name in made["declared"]}

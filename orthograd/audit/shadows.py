@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orthograd.audit.checks import Check, Record, also, decide, differing, no_runs
 from orthograd.audit.images import (
+    REFERENCES,
     Evidence,
     SplitFile,
     equal_seeds,
@@ -27,7 +29,7 @@ class Scored:
     """The outputs of the shadow models of a kind, as far as the audit looks at them.
 
     Attributes:
-        file: where they are.
+        file: where this record is.
         record: what the step that made them noted.
         labels: (n,) of the images.
         unlearned: (models, n), which model unlearned which image; the other images it never saw.
@@ -54,6 +56,33 @@ class Shadows:
     whole: SplitFile | None
     scored: Mapping[str, Scored]
     studied: Sequence[Record]
+
+
+def shadow_runs(place: Mapping[str, Any], scored: Mapping[str, Scored]) -> list[Record]:
+    """The shadow models as runs like those of the reported seeds.
+
+    Args:
+        place: `dataset`, `model`, `scenario` and `retain_size` of the experiment.
+        scored: the outputs of each kind; their records hold how the models were made.
+    """
+    return [
+        {
+            "file": kind.file,
+            "run": {
+                **place,
+                "retain_size": None if name in REFERENCES else place["retain_size"],
+                "proxy": None,
+                "method": name,
+                "seed": made["seed"],
+                "replicate": made.get("replicate", 0),
+            },
+            "outcome": {"target": made.get("target")},
+            "made_with": made,
+            "evaluated_with": kind.record,
+        }
+        for name, kind in scored.items()
+        for made in kind.record["models"]
+    ]
 
 
 def _hashes(split: SplitFile, *sets: str) -> set[str]:

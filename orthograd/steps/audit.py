@@ -21,6 +21,7 @@ from orthograd.audit import (
     machines,
     makings,
     read_speech,
+    shadow_runs,
 )
 from orthograd.audit.images import REFERENCES
 from orthograd.config import Profile
@@ -163,30 +164,21 @@ def _shadows(profile: Profile, arguments: Namespace, evidence: Evidence) -> Shad
     (experiment,) = (own for own in profile.experiments if own.id == study.experiment)
     kinds = [*REFERENCES, *study.methods]
     scored = {
-        kind: Scored(str(path), read_json(record), scores.labels, scores.unlearned)
-        for kind, path, record in zip(kinds, arguments.shadow_scores, arguments.shadow_record, strict=True)
-        for scores in [read_shadow_scores(path)]
+        kind: Scored(str(record), read_json(record), scores.labels, scores.unlearned)
+        for kind, record, scores in zip(
+            kinds, arguments.shadow_record, map(read_shadow_scores, arguments.shadow_scores), strict=True
+        )
     }
     place = (experiment.dataset, experiment.scenario)
-    runs = [
+    runs = shadow_runs(
         {
-            "file": str(record),
-            "run": {
-                "dataset": experiment.dataset,
-                "model": study.model,
-                "scenario": experiment.scenario,
-                "retain_size": None if kind in REFERENCES else experiment.retain_size,
-                "proxy": None,
-                "method": kind,
-                "seed": made["seed"],
-                "replicate": made.get("replicate", 0),
-            },
-            "made_with": made,
-            "evaluated_with": scored[kind].record,
-        }
-        for kind, record in zip(kinds, arguments.shadow_record, strict=True)
-        for made in scored[kind].record["models"]
-    ]
+            "dataset": experiment.dataset,
+            "model": study.model,
+            "scenario": experiment.scenario,
+            "retain_size": experiment.retain_size,
+        },
+        scored,
+    )
     splits = [
         SplitFile(str(path), *place, seed, _split(path))
         for seed, path in zip(study.seeds, arguments.shadow_split, strict=True)
