@@ -165,7 +165,7 @@ def _read_chapter(
     """The utterances and the problems of one chapter, in the order of their names."""
     speaker = chapter.parent.name
     prefix = f"{speaker}-{chapter.name}"
-    transcripts = _read_transcripts(chapter / f"{prefix}.trans.txt")
+    transcripts = read_transcripts(chapter)
     audio = {path.stem: path for path in chapter.glob("*.flac")}
     foreign = [name for name in sorted({*audio, *transcripts}) if not name.startswith(f"{prefix}-")]
     if foreign:
@@ -193,8 +193,13 @@ def _read_chapter(
                 yield _Problem(checked[0], name, place, checked[1])
 
 
-def _read_transcripts(path: Path) -> dict[str, str]:
-    """Transcript by utterance; none where the file is missing, so that its utterances are found wanting."""
+def read_transcripts(chapter: Path) -> dict[str, str]:
+    """Transcript by utterance of a chapter's folder; none without the file, so that its utterances are found wanting.
+
+    Raises:
+        CorpusError: an utterance has two lines.
+    """
+    path = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
     if not path.exists():
         return {}
     transcripts: dict[str, str] = {}

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from orthograd.audit import Evidence, Raw, Record, Search, SplitFile, audit
+from orthograd.audit import (
+    Evidence,
+    Raw,
+    Record,
+    Scored,
+    Search,
+    Shadows,
+    Speech,
+    SplitFile,
+    audit,
+    commits,
+    machines,
+    makings,
+    read_speech,
+    shadow_runs,
+)
+from orthograd.audit.images import REFERENCES
 from orthograd.config import Profile
 from orthograd.data.download import PROVENANCE
 from orthograd.data.registry import registry
@@ -18,6 +32,7 @@ from orthograd.reporting.audit import AuditContext, audit_tables, headline, rend
 from orthograd.reporting.claims import Study, decide
 from orthograd.reporting.ledger import compare, read_ledger
 from orthograd.reporting.write import write_table
+from orthograd.scores import read_shadow_scores
 from orthograd.steps import results
 from orthograd.steps.page import data_files, notes
 
@@ -32,6 +47,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--split", type=Path, nargs="+", required=True, help="every split: scenario by scenario, seed by seed"
     )
+    for name, what in (
+        ("split", "split"),
+        ("scores", "outputs, one a kind"),
+        ("record", "JSON beside these"),
+    ):
+        parser.add_argument(
+            f"--shadow-{name}", type=Path, nargs="*", default=[], help=f"of shadow models: {what}"
+        )
     parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
     parser.add_argument("--search", type=Path, nargs="?", help="JSON: what the search for parameters read")
     parser.add_argument(
@@ -58,6 +81,9 @@ def run(arguments: Namespace) -> None:
         },
         speech,
     )
+    shadowed = _shadows(profile, arguments, evidence)
+    spoken = _speech(profile, arguments)
+    ran = makings(evidence, shadowed, spoken)
     ledger = read_ledger(arguments.published)
     context = AuditContext(
         data=data,
@@ -69,16 +95,14 @@ def run(arguments: Namespace) -> None:
             )
             for experiment in profile.experiments
         ],
-        checks=audit(evidence),
+        checks=audit(evidence, shadowed, spoken),
         claims=decide(study),
         entries=compare(ledger, data, profile.experiments, speech),
         ledger=ledger,
         seeds=profile.seeds,
         tuning_seeds=profile.tuning.seeds if profile.tuning else [],
-        machines=_machines(evidence.runs),
-        commits=sorted(
-            {run[made]["commit"] for run in evidence.runs for made in ("made_with", "evaluated_with")}
-        ),
+        machines=machines(ran),
+        commits=commits(ran),
         data_files=data_files(arguments.raw),
         first_steps=pd.read_csv(arguments.deviations),
         speech=arguments.speech,
@@ -132,10 +156,44 @@ def _search(profile: Profile, path: Path | None) -> Search | None:
     )
 
 
-def _machines(runs: Sequence[Record]) -> dict[str, list[str]]:
-    found: dict[str, list[Any]] = {}
-    for run in runs:
-        for key, value in run["made_with"]["machine"].items():
-            if str(value) not in found.setdefault(key, []):
-                found[key].append(str(value))
-    return found
+def _shadows(profile: Profile, arguments: Namespace, evidence: Evidence) -> Shadows | None:
+    """The shadow models as runs like those of the reported seeds; None where the profile has none."""
+    study = profile.shadows
+    if study is None:
+        return None
+    (experiment,) = (own for own in profile.experiments if own.id == study.experiment)
+    kinds = [*REFERENCES, *study.methods]
+    scored = {
+        kind: Scored(str(record), read_json(record), scores.labels, scores.unlearned)
+        for kind, record, scores in zip(
+            kinds, arguments.shadow_record, map(read_shadow_scores, arguments.shadow_scores), strict=True
+        )
+    }
+    place = (experiment.dataset, experiment.scenario)
+    runs = shadow_runs(
+        {
+            "dataset": experiment.dataset,
+            "model": study.model,
+            "scenario": experiment.scenario,
+            "retain_size": experiment.retain_size,
+        },
+        scored,
+    )
+    splits = [
+        SplitFile(str(path), *place, seed, _split(path))
+        for seed, path in zip(study.seeds, arguments.shadow_split, strict=True)
+    ]
+    whole = (split for split in evidence.splits if split.key == (*place, profile.seeds[0]))
+    return Shadows(Evidence(runs, splits, study.seeds, [], None), next(whole, None), scored, evidence.runs)
+
+
+def _speech(profile: Profile, arguments: Namespace) -> Speech | None:
+    """What was collected of the speech experiment, nothing where it is not there; None where the profile has none."""
+    if profile.speech is None:
+        return None
+    return read_speech(
+        arguments.collected[0] if arguments.collected else None,
+        profile.speech.runs,
+        profile.speech.speakers.forgettable,
+        profile.speech.seeds,
+    )

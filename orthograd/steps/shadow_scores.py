@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from orthograd.data.images import load
 from orthograd.data.splits import read_split
 from orthograd.evaluation import logits
+from orthograd.provenance import code_version, commit
+from orthograd.records import read_json, write_json
 from orthograd.scores import ShadowScores, write_shadow_scores
 from orthograd.steps import inputs
 
@@ -25,6 +28,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, nargs="+", required=True, help="split, one a shadow model")
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="models, in the splits' order")
     parser.add_argument("--out", type=Path, required=True, help="NumPy archive to write")
+    parser.add_argument(
+        "--made", type=Path, nargs="+", required=True, help="how each model was made, in the splits' order"
+    )
+    parser.add_argument(
+        "--record",
+        type=Path,
+        required=True,
+        help="JSON to write: what was read, and how the models were made",
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -47,3 +59,13 @@ def run(arguments: Namespace) -> None:
         )
     labels = samples.labels.cpu().numpy()
     write_shadow_scores(arguments.out, ShadowScores(np.stack(outputs), labels, np.stack(unlearned)))
+    write_json(
+        arguments.record,
+        {
+            "spec": spec.model_dump(mode="json"),
+            "code": code_version("orthograd.steps.shadow_scores"),
+            "commit": commit(),
+            "reads": [asdict(read) for read in reader.reads],
+            "models": [{"record": str(path)} | read_json(path) for path in arguments.made],
+        },
+    )

@@ -62,8 +62,8 @@ class Study:
         cache = EncoderCache(encoded)
         rows = {name: row for row, name in enumerate(cache.names)}
         text = {"id": str, "speaker": str, "utterance_speaker": str}
-        transcripts = pd.read_csv(utterances, dtype=text).set_index("id")["transcript"]
-        references = transcripts.loc[cache.names].tolist()
+        transcripts = pd.read_csv(utterances, dtype=text, keep_default_na=False)
+        references = transcripts.set_index("id").loc[cache.names, "transcript"].tolist()
         table = Utterances.of(loaded, cache.rows, references, self.device)
         longest = int((table.labels != IGNORED).sum(dim=1).max()) - 1  # without its end
         if longest > spec.decoding.max_new_tokens:
@@ -86,12 +86,18 @@ class Study:
 
     def samples(self, name: str, rows: Sequence[int]) -> Samples:
         """Utterances as the methods take them, noted as the set `name`."""
-        encoded = self.listener.utterances.encoded
-        hashes = [content_hash(encoded[row].cpu().numpy()) for row in rows]
+        return self.listener.utterances.samples(rows, self.note(name, rows))
+
+    def note(self, name: str, rows: Sequence[int]) -> Read:
+        """Note that some utterances, sound and transcript, are read as the set `name`."""
+        heard = self.listener
+        hashes = [
+            content_hash(heard.utterances.encoded[row].cpu().numpy(), heard.references[row]) for row in rows
+        ]
         read = Read(name, self._spec.corpus, "utterances", len(rows), digest(hashes))
         if read not in self.reads:
             self.reads.append(read)
-        return self.listener.utterances.samples(rows, read)
+        return read
 
     def transcripts(self, rows: Sequence[int]) -> pd.DataFrame:
         """Transcripts, errors and losses of the model as it is, by row."""

@@ -16,7 +16,9 @@ import pandas as pd
 
 from orthograd.reads import digest
 from orthograd.records import read_json, write_json
+from orthograd.speech.corpus import read_audio, read_transcripts
 from orthograd.speech.scores import KEYS
+from orthograd.steps.speech_encode import content_hash
 
 # Recordings of the held-out utterances of each forgotten speaker that the page plays.
 PLAYED = 3
@@ -45,9 +47,11 @@ def run(arguments: Namespace) -> None:
     )
     for paths, name in ((arguments.runs, "runs"), (arguments.trajectories, "trajectories")):
         _together(paths).to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-    for path, name in ((arguments.speakers, "speakers"), (arguments.similarity, "similarity")):
-        shutil.copyfile(path, out / f"{name}.csv")
-    records = [record for path in arguments.records for record in read_json(path)["runs"]]
+    for name in ("speakers", "similarity", "splits"):
+        shutil.copyfile(getattr(arguments, name), out / f"{name}.csv")
+    records = [
+        {"file": str(path)} | record for path in arguments.records for record in read_json(path)["runs"]
+    ]
     write_json(
         out / "conditions.json",
         {
@@ -57,9 +61,14 @@ def run(arguments: Namespace) -> None:
     )
     text = {"id": str, "speaker": str, "utterance_speaker": str}
     splits = pd.read_csv(arguments.splits, dtype=text)
-    hashes = pd.read_csv(arguments.hashes, dtype=text).set_index("id")["sha256"]
-    write_json(out / "evidence.json", {"sets": _sets(splits, hashes), "runs": records})
-    _recordings(splits, pd.read_csv(arguments.utterances, dtype=text), arguments.corpus, out / "audio")
+    hashes = pd.read_csv(arguments.hashes, dtype=text)
+    utterances = pd.read_csv(arguments.utterances, dtype=text | {"transcript": str}, keep_default_na=False)
+    sets = _sets(splits, hashes.set_index("id")["sha256"])
+    write_json(out / "evidence.json", {"sets": sets, "runs": records})
+    contents(utterances, hashes, arguments.corpus).to_csv(
+        out / "contents.csv", index=False, lineterminator="\n"
+    )
+    _recordings(splits, utterances, arguments.corpus, out / "audio")
 
 
 def _together(paths: Sequence[Path]) -> pd.DataFrame:
@@ -81,6 +90,28 @@ def _sets(splits: pd.DataFrame, hashes: pd.Series[str]) -> list[dict[str, Any]]:
         }
         for (seed, speaker, name), rows in splits.groupby(["seed", "speaker", "set"])
     ]
+
+
+def contents(utterances: pd.DataFrame, hashes: pd.DataFrame, corpus: Path) -> pd.DataFrame:
+    """What each utterance holds: what models were given of it, and what the corpus holds of it now.
+
+    Returns:
+        `id`; `transcript` and `audio` (SHA-256 of the samples) as they were read, `sha256` of what models get, that is
+        the encoder's output with the transcript; `corpus_transcript` and `corpus_audio`, read anew.
+    """
+    said = {
+        name: text
+        for chapter in utterances["path"].map(lambda path: corpus / Path(path).parent).unique()
+        for name, text in read_transcripts(chapter).items()
+    }
+    return (
+        utterances[["id", "transcript"]]
+        .merge(hashes, on="id", validate="one_to_one")
+        .assign(
+            corpus_transcript=[said.get(name, "") for name in utterances["id"]],
+            corpus_audio=[content_hash(read_audio(corpus / path)) for path in utterances["path"]],
+        )
+    )
 
 
 def _recordings(splits: pd.DataFrame, utterances: pd.DataFrame, corpus: Path, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +25,31 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--whisper", type=Path, required=True, help="the model's folder")
     parser.add_argument("--encoded", type=Path, required=True, help="array to write, its names beside it")
     parser.add_argument(
-        "--hashes", type=Path, required=True, help="CSV to write: SHA-256 of each encoded utterance"
+        "--hashes", type=Path, required=True, help="CSV to write: SHA-256 of what each utterance holds"
     )
     parser.add_argument("--similarity", type=Path, required=True, help="CSV to write: how alike voices are")
 
 
 def run(arguments: Namespace) -> None:
     device = inputs.set_up(arguments.spec)
-    utterances = pd.read_csv(arguments.utterances, dtype={"id": str, "speaker": str})
+    utterances = pd.read_csv(
+        arguments.utterances, dtype={"id": str, "speaker": str, "transcript": str}, keep_default_na=False
+    )
     whisper = load(arguments.whisper)
     whisper.model.to(device)
     names = utterances["id"].tolist()
-    audio = (read_audio(arguments.corpus / path) for path in utterances["path"])
-    EncoderCache.write(arguments.encoded, whisper, names, audio, device)
+    heard: list[str] = []
+
+    def audio() -> Iterator[np.ndarray]:
+        for path in utterances["path"]:
+            samples = read_audio(arguments.corpus / path)
+            heard.append(content_hash(samples))
+            yield samples
+
+    EncoderCache.write(arguments.encoded, whisper, names, audio(), device)
     encoded = EncoderCache(arguments.encoded).rows.numpy()
-    hashes = [content_hash(row) for row in encoded]
-    table = pd.DataFrame({"id": names, "sha256": hashes})
+    hashes = [content_hash(row, text) for row, text in zip(encoded, utterances["transcript"], strict=True)]
+    table = pd.DataFrame({"id": names, "audio": heard, "sha256": hashes})
     table.to_csv(arguments.hashes, index=False, lineterminator="\n")
     # What is said stands in the first seconds; the rest is the silence that every utterance is padded with.
     heard = np.ceil(utterances["seconds"].to_numpy() * encoded.shape[1] / 30).astype(int)
@@ -49,9 +59,13 @@ def run(arguments: Namespace) -> None:
     )
 
 
-def content_hash(encoded: np.ndarray) -> str:
-    """SHA-256 of one utterance's encoder output (positions, width), float32."""
-    return hashlib.sha256(np.ascontiguousarray(encoded).tobytes()).hexdigest()
+def content_hash(array: np.ndarray, text: str = "") -> str:
+    """SHA-256 of the bytes of an array, and of a text behind them.
+
+    Of an utterance: of its samples (n,), or of what models get, the encoder's output (positions, width) with the
+    transcript; both float32.
+    """
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes() + text.encode()).hexdigest()
 
 
 def similarity(speakers: list[str], means: np.ndarray) -> pd.DataFrame:

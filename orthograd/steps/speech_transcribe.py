@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
         own = runs[place * size : (place + 1) * size]
         wanted = pd.concat([study.scored(speaker, seed) for seed, speaker in own])["row"].tolist()
         study.reads = []
-        study.samples("transcribed", sorted(set(wanted)))
+        study.note("transcribed", sorted(set(wanted)))
         transcripts = study.transcripts(wanted)
         tables += [study.table(spec.name, speaker, seed, transcripts) for seed, speaker in own]
         records += [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,15 @@ def run(arguments: Namespace) -> None:
                     next(updates)
                 study.model.decoder.load_state_dict(original)
                 warm = True
-            steering = study.rows(speaker, seed, "forget_validation")
-            study.samples("forget_validation", steering)
-            recorded = {name: study.rows(speaker, seed, name) for name in RECORDED}
-            for name, rows in recorded.items():
-                study.samples(f"recorded_{name}", rows)
-            target = spec.pretrained_target if retrained is None else _target(retrained, speaker, seed)
-            watch = WerWatch(study.listener, steering, recorded, target)
+            watch = WerWatch(
+                study.listener,
+                steering=study.rows(speaker, seed, "forget_validation"),
+                recorded={name: study.rows(speaker, seed, name) for name in RECORDED},
+                target=spec.pretrained_target if retrained is None else _target(retrained, speaker, seed),
+            )
+            steered_by = study.note("forget_validation", watch.steering)
+            for name, rows in watch.recorded.items():
+                study.note(f"recorded_{name}", rows)
             result = unlearn(
                 study.model, method, params, data, watch, None, spec.stopping, own_end=False, seed=seed
             )
@@ -114,7 +117,7 @@ def run(arguments: Namespace) -> None:
             )
             trajectories.append(pd.DataFrame(result.trajectory).assign(**keys))
             scored = study.scored(speaker, seed)["row"].tolist()
-            study.samples("transcribed", scored)
+            study.note("transcribed", scored)
             transcripts = study.transcripts(scored)
             tables.append(study.table(spec.method, speaker, seed, transcripts))
             records.append(
@@ -128,7 +131,11 @@ def run(arguments: Namespace) -> None:
                     method=spec.method,
                     speaker=speaker,
                     declared=sorted(method.reads),
-                    accessed=sorted(result.accessed),
+                    method_reads={
+                        name: None if samples.read is None else asdict(samples.read)
+                        for name, samples in sorted(result.accessed.items())
+                    },
+                    steered_by=asdict(steered_by),
                     **outcome,
                 )
             )

@@ -1,12 +1,12 @@
 """A small Whisper with random weights, a corpus on disk, and, once for all tests, the pretrained model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
+from tiny_speech import collect, noise, prepare, tiny_whisper, write_corpus
 
 from orthograd.data.registry import registry
 from orthograd.speech.whisper import Whisper, fetch, load
@@ -55,25 +55,17 @@ def tiny() -> torch.nn.Module:
 def corpus(tmp_path: Path) -> Callable[..., Path]:
     """Writes a corpus: `utterances` maps (speaker, chapter, number) to (transcript, seconds)."""
 
-    def write(utterances: dict[tuple[str, str, int], tuple[str, float]]) -> Path:
-        root = tmp_path / "corpus"
-        lines = [
-            f"{speaker:<4} | F | dev-clean        | 8.05  | Reader {speaker}" for speaker, _, _ in utterances
-        ]
-        header = [";Some pipe(|) separated metadata", ";ID  |SEX| SUBSET           |MINUTES| NAME"]
-        root.mkdir()
-        (root / "SPEAKERS.TXT").write_text(
-            "\n".join([*header, *dict.fromkeys(lines)]) + "\n", encoding="utf-8"
-        )
-        generator = np.random.default_rng(0)
-        for (speaker, chapter, number), (transcript, seconds) in utterances.items():
-            folder = root / "dev-clean" / speaker / chapter
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"{speaker}-{chapter}-{number:04d}"
-            noise = generator.integers(-3000, 3000, round(seconds * 16_000)).astype(np.int16)
-            soundfile.write(folder / f"{name}.flac", noise, 16_000, format="FLAC", subtype="PCM_16")
-            with (folder / f"{speaker}-{chapter}.trans.txt").open("a", encoding="utf-8") as stream:
-                stream.write(f"{name} {transcript}\n")
-        return root
+    return partial(write_corpus, tmp_path / "corpus")
 
-    return write
+
+@pytest.fixture(scope="session")
+def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_whisper(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory, whisper_folder: Path) -> Path:
+    """What all speech steps make of a tiny study, below the study's folder."""
+    place = tmp_path_factory.mktemp("speech")
+    root = noise(place / "corpus")
+    return collect(prepare(root, place / "study", whisper_folder), root, whisper_folder)

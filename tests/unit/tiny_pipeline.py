@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from orthograd.data.images import load, prepare
 from orthograd.data.scenarios import RandomScenario, SplitSizes
 from orthograd.data.splits import base_split, scenario_split, write_split
 from orthograd.records import read_json
-from orthograd.steps import collect, evaluate, train, unlearn
+from orthograd.steps import collect, evaluate, shadow_scores, shadow_splits, train, unlearn
 
 SEEDS = (0, 1)
+# A pair of shadow models, and what is done with them.
+SHADOW_SEEDS = (100, 101)
+SHADOWED = "ft"
 RETAIN = 16
 STOPPING = {"every": 1, "record_every": 1, "max_steps": 50, "curve_steps": 0}
 RUNTIME = {"device": "cpu", "threads": 1}
@@ -57,8 +61,8 @@ class Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def runs(self, method: str, file: str) -> list[Path]:
-        return [self.run(method, seed, file) for seed in SEEDS]
+    def runs(self, method: str, file: str, seeds: Sequence[int] = SEEDS) -> list[Path]:
+        return [self.run(method, seed, file) for seed in seeds]
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -87,7 +91,9 @@ def make_dataset(folder: Path) -> Place:
     return place
 
 
-def run_training(place: Place, method: str, train_on: str, splits: list[Path]) -> None:
+def run_training(
+    place: Place, method: str, train_on: str, splits: list[Path], seeds: Sequence[int] = SEEDS
+) -> None:
     """Train the original models (on `train`) or the retrained ones (on `retain`)."""
     training = {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0}
     spec = train.Spec.model_validate(
@@ -98,17 +104,18 @@ def run_training(place: Place, method: str, train_on: str, splits: list[Path]) -
             spec=spec,
             train_on=train_on,
             replicates=1,
-            seed=list(SEEDS),
+            seed=list(seeds),
             data=place.data,
             split=splits,
-            model=place.runs(method, "model.safetensors"),
-            record=place.runs(method, "training.json"),
+            model=place.runs(method, "model.safetensors", seeds),
+            record=place.runs(method, "training.json", seeds),
         )
     )
 
 
-def run_method(place: Place, method: str) -> None:
-    """Unlearn with a method from the original models."""
+def run_method(place: Place, method: str, shadows: bool = False) -> None:
+    """Unlearn with a method from the original models, or from the shadow models."""
+    seeds, folder = (SHADOW_SEEDS, "shadows/") if shadows else (SEEDS, "")
     spec = {
         "model": "small-resnet",
         "retain_size": RETAIN,
@@ -124,14 +131,14 @@ def run_method(place: Place, method: str) -> None:
     unlearn.run(
         Namespace(
             spec=unlearn.Spec.model_validate(spec | RUNTIME),
-            seed=list(SEEDS),
+            seed=list(seeds),
             data=place.data,
-            split=[place.split(seed) for seed in SEEDS],
-            original=place.runs("original", "model.safetensors"),
+            split=[place.split(seed) for seed in seeds],
+            original=place.runs(f"{folder}original", "model.safetensors", seeds),
             proxy_data=None,
-            model=place.runs(method, "model.safetensors"),
-            trajectory=place.runs(method, "trajectory.csv"),
-            record=place.runs(method, "unlearning.json"),
+            model=place.runs(f"{folder}{method}", "model.safetensors", seeds),
+            trajectory=place.runs(f"{folder}{method}", "trajectory.csv", seeds),
+            record=place.runs(f"{folder}{method}", "unlearning.json", seeds),
         )
     )
 
@@ -165,6 +172,32 @@ def run_evaluation(place: Place, method: str) -> None:
     )
 
 
+def run_shadows(place: Place) -> None:
+    """The shadow models of the first seed's split: trained, retrained, unlearned by `SHADOWED`, and scored."""
+    splits = [place.split(seed) for seed in SHADOW_SEEDS]
+    trained = [place.folder / f"splits/trained{seed}.csv" for seed in SHADOW_SEEDS]
+    shadow_splits.run(
+        Namespace(seed=list(SHADOW_SEEDS), split=place.split(SEEDS[0]), trained=trained, out=splits)
+    )
+    run_training(place, "shadows/original", "train", trained, SHADOW_SEEDS)
+    run_training(place, "shadows/retrained", "retain", splits, SHADOW_SEEDS)
+    run_method(place, SHADOWED, shadows=True)
+    spec = shadow_scores.Spec.model_validate({"model": "small-resnet", "evaluation_batch": 64, **RUNTIME})
+    for kind in ("original", "retrained", SHADOWED):
+        made = "unlearning.json" if kind == SHADOWED else "training.json"
+        shadow_scores.run(
+            Namespace(
+                spec=spec,
+                data=place.data,
+                split=splits,
+                model=place.runs(f"shadows/{kind}", "model.safetensors", SHADOW_SEEDS),
+                made=place.runs(f"shadows/{kind}", made, SHADOW_SEEDS),
+                out=place.folder / f"shadows/{kind}/scores.npz",
+                record=place.folder / f"shadows/{kind}/evidence.json",
+            )
+        )
+
+
 def run_study(folder: Path) -> tuple[Place, list[dict[str, Any]]]:
     """All of it; the place, and the evidence that `collect` makes of it."""
     threads = torch.get_num_threads()
@@ -177,6 +210,7 @@ def run_study(folder: Path) -> tuple[Place, list[dict[str, Any]]]:
         names = ["original", "retrained", *PARAMS]
         for name in names:
             run_evaluation(place, name)
+        run_shadows(place)
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode("default")

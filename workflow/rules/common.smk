@@ -104,12 +104,33 @@ def shadow_kinds():
     }
 
 
-def shadow_scores():
-    """What the shadow models of each kind say."""
+def shadow_scores(name="scores.npz"):
+    """What the shadow models of each kind say, or another file beside it; none in a profile without them."""
+    if SHADOW_STUDY is None:
+        return []
     folder = SHADOWS.format(
         dataset=SHADOWED.dataset, model=SHADOW_STUDY.model, scenario=SHADOWED.scenario
     )
-    return [f"{folder}/{place}/scores.npz" for place in shadow_kinds().values()]
+    return [f"{folder}/{place}/{name}" for place in shadow_kinds().values()]
+
+
+def shadow_audited(path):
+    """The path of a split of every shadow model; none in a profile without them."""
+    if SHADOW_STUDY is None:
+        return []
+    return each_shadow(
+        path.format(dataset=SHADOWED.dataset, scenario=SHADOWED.scenario, seed="{seed}")
+    )
+
+
+def shadow_records(wildcards):
+    """How the shadow models of a kind were made."""
+    name = "training" if wildcards.kind in ("original", "retrained") else "unlearning"
+    return each_shadow(
+        f"{SHADOWS}/{{kind}}/seed{{seed}}/{name}.json".format(
+            **wildcards, seed="{seed}"
+        )
+    )
 
 
 def shadow_scores_spec(wildcards):

@@ -417,6 +417,9 @@ rule audit:
         tables=each_experiment(rules.tables.output.csv),
         evidence=each_collection(f"{COLLECTED}/evidence.json"),
         splits=all_splits(),
+        shadow_splits=shadow_audited(SHADOW_SPLIT),
+        shadow_scores=shadow_scores(),
+        shadow_records=shadow_scores("evidence.json"),
         raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
         search=SEARCH_READ,
         # By their absolute path, as the trials.
@@ -466,7 +469,9 @@ rule audit:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
         "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
-        "--deviations {input.deviations} --speech {params.speech:q} --collected {input.speech} --summary {output.summary} --page {output.page} > {log} 2>&1"
+        "--deviations {input.deviations} --speech {params.speech:q} --collected {input.speech} "
+        "--shadow-split {input.shadow_splits} --shadow-scores {input.shadow_scores} "
+        "--shadow-record {input.shadow_records} --summary {output.summary} --page {output.page} > {log} 2>&1"
 
 
 rule notebook_geometry:

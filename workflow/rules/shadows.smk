@@ -86,8 +86,10 @@ rule shadow_scores:
         dataset=f"{DATA}/dataset.safetensors",
         splits=each_shadow(SHADOW_SPLIT),
         models=each_shadow(f"{SHADOWS}/{{kind}}/seed{{seed}}/model.safetensors"),
+        records=shadow_records,
     output:
         scores=f"{SHADOWS}/{{kind}}/scores.npz",
+        record=f"{SHADOWS}/{{kind}}/evidence.json",
     log:
         f"{RESULTS}/logs/shadows/scores/{{dataset}}/{{model}}/{{scenario}}/{{kind}}.log",
     benchmark:
@@ -107,4 +109,4 @@ rule shadow_scores:
         spec=shadow_scores_spec,
     shell:
         "python -m orthograd shadow_scores --spec {params.spec:q} --data {input.dataset} --split {input.splits} "
-        "--model {input.models} --out {output.scores} > {log} 2>&1"
+        "--model {input.models} --made {input.records} --out {output.scores} --record {output.record} > {log} 2>&1"

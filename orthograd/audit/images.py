@@ -1,51 +1,24 @@
-"""What can be checked of a run from what it wrote: splits, what each step read, budgets, seeds, versions, checksums.
-
-Every check compares files with each other, above all the digests of the images that were really loaded
-(`orthograd.reads`) with the content hashes in the splits. It says what it was read from, and where the files do not
-hold what it needs, it is "not checked": a check never passes for want of evidence.
-"""
+"""What can be checked of models of images: splits, what each step read, budgets, seeds, checksums of the data."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from orthograd.audit.checks import Check, Record, decide, differing, no_runs, stop_rule
+from orthograd.audit.conditions import Making
 from orthograd.data.registry import Dataset
 from orthograd.reads import digest
-
-Status = Literal["passed", "failed", "not checked"]
-Record = Mapping[str, Any]
 
 # Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect.
 MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
 REFERENCES = ("original", "retrained")
-SHOWN = 3
-"""Problems that a reason names; the rest is counted."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of the audit.
-
-    Attributes:
-        id: a short name.
-        claim: what holds where it passes.
-        status: how it came out.
-        reason: why, with counts; for a failed check the first problems.
-        files: what it was read from.
-    """
-
-    id: str
-    claim: str
-    status: Status
-    reason: str
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +71,7 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that the audit looks at.
+    """What the audit looks at of models of images.
 
     Attributes:
         runs: what `collect` wrote of each run, each run once.
@@ -115,34 +88,6 @@ class Evidence:
     search: Search | None
 
 
-def audit(evidence: Evidence) -> list[Check]:
-    """Every check, in the order of the page."""
-    return [check(evidence) for check in CHECKS]
-
-
-def failed(checks: Iterable[Check]) -> list[Check]:
-    """Those that failed."""
-    return [check for check in checks if check.status == "failed"]
-
-
-def _check(
-    name: str,
-    claim: str,
-    problems: Sequence[str],
-    passed: str,
-    files: Iterable[str],
-    missing: str | None = None,
-) -> Check:
-    """Failed with the first problems; else not checked for want of evidence; else passed."""
-    unique = tuple(dict.fromkeys(files))
-    if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        return Check(name, claim, "failed", "; ".join(problems[:SHOWN]) + more, unique)
-    if missing is not None:
-        return Check(name, claim, "not checked", missing, unique)
-    return Check(name, claim, "passed", passed, unique)
-
-
 def _name(run: Record) -> str:
     key = run["run"]
     parts = [key["dataset"], key["model"], key["scenario"], key["method"], f"seed {key['seed']}"]
@@ -151,7 +96,7 @@ def _name(run: Record) -> str:
     return " ".join(parts)
 
 
-def _unlearned(evidence: Evidence) -> list[Record]:
+def unlearned(evidence: Evidence) -> list[Record]:
     return [run for run in evidence.runs if run["run"]["method"] not in REFERENCES]
 
 
@@ -159,16 +104,12 @@ def _of_method(evidence: Evidence, method: str) -> list[Record]:
     return [run for run in evidence.runs if run["run"]["method"] == method]
 
 
-def _split_of(evidence: Evidence, run: Record) -> SplitFile | None:
+def split_of(evidence: Evidence, run: Record) -> SplitFile | None:
     key = (run["run"]["dataset"], run["run"]["scenario"], run["run"]["seed"])
     return next((split for split in evidence.splits if split.key == key), None)
 
 
-def _no_runs(runs: Sequence[Record], what: str) -> str | None:
-    return None if runs else f"there is no {what} in the results"
-
-
-def _files(runs: Iterable[Record], evidence: Evidence | None = None) -> list[str]:
+def files_of(runs: Iterable[Record], evidence: Evidence | None = None) -> list[str]:
     splits = [] if evidence is None else [split.file for split in evidence.splits]
     return [*(run["made_with"]["record"] for run in runs), *splits]
 
@@ -183,7 +124,7 @@ def splits_disjoint(evidence: Evidence) -> Check:
                 sets = ", ".join(sorted(set(again["set"])))
                 problems.append(f"{split.file}: {len(again)} images share a {what} (sets {sets})")
     images = sum(len(split.rows) for split in evidence.splits)
-    return _check(
+    return decide(
         "splits disjoint",
         "In every split of every scenario and seed no image occurs twice, by content hash and by row.",
         problems,
@@ -193,12 +134,12 @@ def splits_disjoint(evidence: Evidence) -> Check:
     )
 
 
-def _trained(evidence: Evidence, method: str, sets: tuple[str, ...]) -> tuple[list[str], list[Record]]:
+def trained(evidence: Evidence, method: str, sets: tuple[str, ...]) -> tuple[list[str], list[Record]]:
     """What models of a kind read beside the sets that they may be trained on."""
     problems = []
     runs = _of_method(evidence, method)
     for run in runs:
-        split = _split_of(evidence, run)
+        split = split_of(evidence, run)
         if split is None:
             problems.append(f"{_name(run)}: its split is not there to compare with")
             continue
@@ -212,27 +153,27 @@ def _trained(evidence: Evidence, method: str, sets: tuple[str, ...]) -> tuple[li
 
 def original_read(evidence: Evidence) -> Check:
     """Original models were trained on the training images alone."""
-    problems, runs = _trained(evidence, "original", ("forget", "retain"))
-    return _check(
+    problems, runs = trained(evidence, "original", ("forget", "retain"))
+    return decide(
         "original models",
         "Each original model read exactly the training images of its seed: forget set and retain pool together.",
         problems,
         f"the digests of what {len(runs)} trainings loaded equal those of the splits",
-        _files(runs, evidence),
-        _no_runs(runs, "original model"),
+        files_of(runs, evidence),
+        no_runs(runs, "original model"),
     )
 
 
 def retrained_read(evidence: Evidence) -> Check:
     """Retrained models never read a forget image."""
-    problems, runs = _trained(evidence, "retrained", ("retain",))
+    problems, runs = trained(evidence, "retrained", ("retain",))
     for split in evidence.splits:
         pool, forget = (
             set(split.rows.loc[split.rows["set"] == name, "sha256"]) for name in ("retain", "forget")
         )
         if pool & forget:
             problems.append(f"{split.file}: {len(pool & forget)} forget images are in the retain pool")
-    return _check(
+    return decide(
         "retrained models",
         "No retrained model read a forget image: what it loaded is exactly the retain pool of its "
         "split, which shares "
@@ -240,8 +181,8 @@ def retrained_read(evidence: Evidence) -> Check:
         "part, standardise the images of every model.)",
         problems,
         f"the digests of what {len(runs)} trainings loaded equal those of the retain pools",
-        _files(runs, evidence),
-        _no_runs(runs, "retrained model"),
+        files_of(runs, evidence),
+        no_runs(runs, "retrained model"),
     )
 
 
@@ -254,7 +195,7 @@ def tuning_seeds(evidence: Evidence) -> Check:
     for search in (evidence.search.record or {"searches": []})["searches"]:
         searched |= set(search["seeds"])
     shared = sorted(searched & set(evidence.seeds))
-    return _check(
+    return decide(
         "tuning seeds",
         claim,
         [f"seeds {shared} are searched on and reported"] if shared else [],
@@ -287,13 +228,21 @@ def tuning_read(evidence: Evidence) -> Check:
         )
     elif unread:
         missing = f"the searches of {', '.join(unread)} noted nothing that they read"
-    return _check(
+    return decide(
         "tuning data",
         claim,
         problems,
         f"{len(searches)} searches",
         [evidence.search.file] if evidence.search.record else [],
         missing,
+    )
+
+
+def _measured(read: Record, split: SplitFile) -> str:
+    """What a step may have measured under the name of this set."""
+    # Of the retain subset the first images.
+    return (
+        split.retain_subset(read["images"]) if read["set"] == "retain_measured" else split.digest(read["set"])
     )
 
 
@@ -320,6 +269,11 @@ def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
                 f"{_name(run)}: the method's {name} ({read['set']}, {read['images']:,} images) is not "
                 f"{allowed[name][0]}"
             )
+    problems += [
+        f"{_name(run)}: the step's {read['set']} ({read['images']:,} images) is not that of its split"
+        for read in made["reads"]
+        if read["set"] in MEASURED and read["sha256"] != _measured(read, split)
+    ]
     handed_out = {read["sha256"] for read in made["method_reads"].values() if read is not None}
     given = handed_out | {allowed[name][1] for name in made["declared"]}
     problems += [
@@ -333,11 +287,11 @@ def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
 
 def unlearning_read(evidence: Evidence) -> Check:
     """Methods read what they declare, of their own split, and nothing else."""
-    runs = _unlearned(evidence)
+    runs = unlearned(evidence)
     problems: list[str] = []
     unlogged = []
     for run in runs:
-        split = _split_of(evidence, run)
+        split = split_of(evidence, run)
         if split is None:
             problems.append(f"{_name(run)}: its split is not there to compare with")
             continue
@@ -352,7 +306,7 @@ def unlearning_read(evidence: Evidence) -> Check:
         for run in runs
         for read in run["made_with"]["method_reads"].values()
     )
-    return _check(
+    return decide(
         "unlearning data",
         "No method read validation or test images, except held-out images where it declares them; what it was handed "
         "is the forget set and the retain subset of its split. (The step itself loads validation and test images to "
@@ -360,8 +314,8 @@ def unlearning_read(evidence: Evidence) -> Check:
         problems,
         f"{len(runs)} runs; held-out images were read by {', '.join(heldout) or 'no method'}"
         + (f"; {proxies} runs read a proxy, which is none of their splits' sets" if proxies else ""),
-        _files(runs, evidence),
-        _no_runs(runs, "unlearning run")
+        files_of(runs, evidence),
+        no_runs(runs, "unlearning run")
         or (
             f"nothing is noted of what was read by {unlogged[0]} ({len(unlogged)} runs)" if unlogged else None
         ),
@@ -372,7 +326,7 @@ def evaluation_read(evidence: Evidence) -> Check:
     """All models of a split were evaluated on the same images."""
     problems = []
     for run in evidence.runs:
-        split = _split_of(evidence, run)
+        split = split_of(evidence, run)
         if split is None:
             problems.append(f"{_name(run)}: its split is not there to compare with")
             continue
@@ -383,89 +337,61 @@ def evaluation_read(evidence: Evidence) -> Check:
         )
         if wrong:
             problems.append(f"{_name(run)}: evaluated on other images than those of {', '.join(wrong)}")
-    return _check(
+    return decide(
         "evaluation data",
         "Every model was evaluated on exactly the sets of its split, the same for all models of a seed.",
         problems,
         f"{len(evidence.runs)} evaluations",
         [*(run["file"] for run in evidence.runs), *(split.file for split in evidence.splits)],
-        _no_runs(evidence.runs, "evaluated model"),
+        no_runs(evidence.runs, "evaluated model"),
     )
-
-
-def _equal(
-    runs: Sequence[Record],
-    keys: tuple[str, ...],
-    value: Callable[[Record], Any],
-    what: str,
-) -> list[str]:
-    """Groups of runs in which a value is not the same for all; None is left out."""
-    groups: dict[tuple[Any, ...], dict[str, str]] = defaultdict(dict)
-    for run in runs:
-        found = value(run)
-        if found is not None:
-            groups[tuple(run["run"].get(key) for key in keys)].setdefault(str(found), run["run"]["method"])
-    return [
-        f"{' '.join(str(part) for part in group if part is not None) or 'all runs'}: {len(values)} values of {what}, "
-        f"for example of {' and '.join(list(values.values())[:2])}"
-        for group, values in groups.items()
-        if len(values) > 1
-    ]
 
 
 def equal_stop_rule(evidence: Evidence) -> Check:
     """One stop rule and one budget of steps."""
-    runs = [run for run in _unlearned(evidence) if not run["made_with"]["spec"]["own_end"]]
+    runs = [run for run in unlearned(evidence) if not run["made_with"]["spec"]["own_end"]]
 
-    def rule(run: Record) -> dict[str, Any]:
-        # How far a curve is drawn behind the target, and how often its points are, is no part of it.
-        return {
-            key: value
-            for key, value in run["made_with"]["spec"]["stopping"].items()
-            if key not in ("curve_steps", "record_every")
-        }
-
-    return _check(
+    return decide(
         "equal stop rule",
         "All methods run under one stop rule and one budget of steps (rows at published defaults, which are not "
         "ranked, go to their own end).",
-        _equal(runs, (), rule, "the stop rule"),
-        f"{len(runs)} runs: {rule(runs[0]) if runs else ''}",
-        _files(runs),
-        _no_runs(runs, "unlearning run"),
+        differing(runs, (), stop_rule, "the stop rule"),
+        f"{len(runs)} runs: {stop_rule(runs[0]) if runs else ''}",
+        files_of(runs),
+        no_runs(runs, "unlearning run"),
     )
 
 
 def equal_target(evidence: Evidence) -> Check:
     """One target a split and model."""
-    runs = _unlearned(evidence)
-    return _check(
+    runs = unlearned(evidence)
+    return decide(
         "equal target",
         "All methods of a dataset, model, scenario and seed have the same forget target.",
-        _equal(
+        differing(
             runs, ("dataset", "model", "scenario", "seed"), lambda run: run["outcome"]["target"], "the target"
         ),
         f"{len(runs)} runs",
-        _files(runs),
-        _no_runs(runs, "unlearning run"),
+        files_of(runs),
+        no_runs(runs, "unlearning run"),
     )
 
 
 def equal_retain(evidence: Evidence) -> Check:
     """One retain subset a split and size."""
-    runs = [run for run in _unlearned(evidence) if run["made_with"]["method_reads"].get("retain")]
-    return _check(
+    runs = [run for run in unlearned(evidence) if run["made_with"]["method_reads"].get("retain")]
+    return decide(
         "equal retain subset",
         "All methods that read retain images of a dataset, scenario, seed and size read the same ones.",
-        _equal(
+        differing(
             runs,
             ("dataset", "scenario", "retain_size", "proxy", "seed"),
             lambda run: run["made_with"]["method_reads"]["retain"]["sha256"],
             "the retain subset",
         ),
         f"{len(runs)} runs that read retain images",
-        _files(runs),
-        _no_runs(runs, "run that noted retain images"),
+        files_of(runs),
+        no_runs(runs, "run that noted retain images"),
     )
 
 
@@ -489,74 +415,13 @@ def equal_seeds(evidence: Evidence) -> Check:
         for group, found in groups.items()
         if found != wanted
     ]
-    return _check(
+    return decide(
         "seeds",
         "Every method and reference was run with exactly the seeds of the config.",
         problems,
         f"{len(groups)} rows, seeds {sorted(wanted)}",
         [run["file"] for run in evidence.runs],
-        _no_runs(evidence.runs, "run"),
-    )
-
-
-def one_machine(evidence: Evidence) -> Check:
-    """One machine and one set of versions."""
-    values: dict[str, list[str]] = defaultdict(list)
-    for run in evidence.runs:
-        for key, value in run["made_with"]["machine"].items():
-            if str(value) not in values[key]:
-                values[key].append(str(value))
-    problems = [f"{key}: {', '.join(found)}" for key, found in values.items() if len(found) > 1]
-    return _check(
-        "machine and versions",
-        "All models were made on one machine, with one version of each package.",
-        problems,
-        f"{len(evidence.runs)} runs",
-        [run["file"] for run in evidence.runs],
-        _no_runs(evidence.runs, "run"),
-    )
-
-
-def one_commit(evidence: Evidence) -> Check:
-    """Commits without changes; that what ran is the same at each of them is the check of the steps' code."""
-    commits = sorted(
-        {run[made]["commit"] for run in evidence.runs for made in ("made_with", "evaluated_with")}
-    )
-    problems = []
-    if len(commits) > 1 and "unknown" in commits:
-        problems.append(
-            f"some runs were made outside of git, others at {', '.join(set(commits) - {'unknown'})}"
-        )
-    changed = [commit for commit in commits if commit.endswith("+changes")]
-    if changed:
-        problems.append(f"uncommitted changes at {', '.join(changed)}: nobody else can check out what ran")
-    return _check(
-        "commit",
-        "Everything was made from commits, without uncommitted changes. Runs that a later commit does not concern are "
-        "not made again: that no step's code differs is the check below.",
-        problems,
-        ", ".join(commits),
-        [run["file"] for run in evidence.runs],
-        "made outside of git" if commits == ["unknown"] else _no_runs(evidence.runs, "run"),
-    )
-
-
-def one_code(evidence: Evidence) -> Check:
-    """One version of the code that each step runs."""
-    values: dict[str, set[str]] = defaultdict(set)
-    for run in evidence.runs:
-        method = run["run"]["method"]
-        step = "training" if method in REFERENCES else f"unlearning by {run['made_with']['spec']['method']}"
-        values[step].add(run["made_with"]["code"])
-        values["evaluation"].add(run["evaluated_with"]["code"])
-    problems = [f"{step}: {len(found)} versions" for step, found in values.items() if len(found) > 1]
-    return _check(
-        "code of the steps",
-        "Each step ran one version of its code (a hash of the modules that it imports), for all runs.",
-        problems,
-        f"{len(values)} steps",
-        [run["file"] for run in evidence.runs],
-        _no_runs(evidence.runs, "run"),
+        no_runs(evidence.runs, "run"),
     )
 
 
@@ -579,7 +444,7 @@ def data_checksums(evidence: Evidence) -> Check:
                     problems.append(f"{path}: {algorithm} {found}, in the registry {expected}")
                 elif noted[file.name][algorithm] != expected:
                     problems.append(f"{path}: {algorithm} noted at download is not the registry's")
-    return _check(
+    return decide(
         "data checksums",
         "Every file of every dataset has the checksum of the registry: now, and when it arrived.",
         problems,
@@ -601,8 +466,16 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     equal_target,
     equal_retain,
     equal_seeds,
-    one_machine,
-    one_commit,
-    one_code,
     data_checksums,
 )
+
+
+def makings(runs: Sequence[Record], evaluation: str = "evaluation") -> list[Making]:
+    """What was run for each model: its making, and its evaluation, which is called so."""
+    found = []
+    for run in runs:
+        method = run["run"]["method"]
+        step = "training" if method in REFERENCES else f"unlearning by {run['made_with']['spec']['method']}"
+        found.append(Making(run["file"], step, run["made_with"]))
+        found.append(Making(run["file"], evaluation, run["evaluated_with"]))
+    return found
