@@ -32,11 +32,11 @@ ROUNDING = 1e-12
 
 # The tables of a folder, and what is read of them.
 _TABLES: dict[str, dict[str, str]] = {
-    "splits": dict.fromkeys(("speaker", "id", "utterance_speaker", "set"), "str") | {"seed": "int64"},
-    "contents": dict.fromkeys(
+    "splits.csv": dict.fromkeys(("speaker", "id", "utterance_speaker", "set"), "str") | {"seed": "int64"},
+    "contents.csv": dict.fromkeys(
         ("id", "transcript", "audio", "sha256", "corpus_transcript", "corpus_audio"), "str"
     ),
-    "utterances": dict.fromkeys((*KEYS[:3], "set", "id", "reference"), "str")
+    "utterances.csv.gz": dict.fromkeys((*KEYS[:3], "set", "id", "reference"), "str")
     | dict.fromkeys(("seed", "words", *ERRORS), "int64"),
 }
 
@@ -108,7 +108,7 @@ def read_speech(
     else:
         # Speakers are called by numbers, and a sentence may be "null".
         splits, contents, transcripts = (
-            pd.read_csv(folder / f"{name}.csv", usecols=list(columns), dtype=columns, keep_default_na=False)
+            pd.read_csv(folder / name, usecols=list(columns), dtype=columns, keep_default_na=False)
             for name, columns in _TABLES.items()
         )
         records = read_json(folder / "evidence.json")["runs"]
@@ -389,7 +389,7 @@ def stopping_read(speech: Speech) -> Check:
         "retrained without the speaker on the same utterances (fine-tuned), or that of the config (pretrained).",
         problems,
         f"{len(runs)} runs",
-        [*_files(speech, runs), f"{speech.folder}/utterances.csv"],
+        [*_files(speech, runs), f"{speech.folder}/utterances.csv.gz"],
         no_runs(runs, "unlearning run")
         or (
             f"nothing is noted of what steered {silent[0]}, or its target's transcripts are missing "
@@ -448,7 +448,7 @@ def evaluation_read(speech: Speech) -> Check:
         "same for all methods and references of a speaker and seed.",
         problems,
         f"{len(scored)} evaluations with {len(speech.transcripts):,} transcripts",
-        [*_files(speech, runs), f"{speech.folder}/utterances.csv"],
+        [*_files(speech, runs), f"{speech.folder}/utterances.csv.gz"],
         no_runs(runs, "transcribed model"),
     )
 
@@ -532,7 +532,7 @@ def corpus(speech: Speech) -> Check:
         "that were trained on and scored against are those of the corpus.",
         problems,
         f"{len(contents):,} utterances of {', '.join(names)}",
-        [*speech.tables[1:], f"{speech.folder}/utterances.csv"],
+        [*speech.tables[1:], f"{speech.folder}/utterances.csv.gz"],
         None if len(contents) else "there is no utterance in the results",
     )
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_speech import ROLES, noise, prepare, unlearn
+from tiny_speech import COMMON, ROLES, noise, prepare, run_step, study_arguments, unlearn
 
 from orthograd.reads import digest
 from orthograd.speech.corpus import read_audio
 from orthograd.speech.scores import rates
 from orthograd.speech.transcription import EncoderCache, encode
 from orthograd.speech.whisper import Whisper, load
+from orthograd.steps import speech_collect, speech_transcribe
 from orthograd.steps.speech_encode import content_hash, similarity
 
 
@@ -139,8 +140,8 @@ def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
     with pytest.raises(
         ValueError, match=r"has 5 tokens.*more than 4.*raise speech\.decoding\.max_new_tokens"
     ):
-        _run(
-            speech_transcribe, spec, **_heard(study, whisper_folder), speaker=["11"], out=study / "none.csv",
+        run_step(
+            speech_transcribe, spec, **study_arguments(study, whisper_folder), speaker=["11"], out=study / "none.csv",
             record=study / "none.json",
         )  # fmt: skip
 
@@ -155,9 +156,9 @@ def test_a_transcript_of_any_characters_stays_in_its_row(
         return [nasty[place % len(nasty)] for place in range(len(encoded))]
 
     monkeypatch.setattr("orthograd.speech.evaluation.transcribe", transcribe)
-    folder = _unlearn(study, whisper_folder, "pretrained")
+    folder = unlearn(study, whisper_folder, "pretrained")
     names = ("utterances", "speakers", "splits", "hashes", "similarity")
-    _run(
+    run_step(
         speech_collect, None, corpus=tmp_path / "corpus", **{name: study / f"{name}.csv" for name in names},
         transcripts=folder / "utterances.csv", runs=folder / "runs.csv", trajectories=folder / "trajectories.csv",
         records=folder / "records.json", out=tmp_path / "collected",

@@ -106,11 +106,11 @@ def prepare(root: Path, folder: Path, whisper: Path) -> Path:
     """Into `folder` the sets of a corpus and what the encoder made of it."""
     folder.mkdir()
     spec = {"corpus": CORPUS, "speakers": ROLES, "sizes": SIZES, "seeds": [3]}
-    _run(
+    run_step(
         speech_split, spec, corpus=root, splits=folder / "splits.csv", utterances=folder / "utterances.csv",
         speakers=folder / "speakers.csv",
     )  # fmt: skip
-    _run(
+    run_step(
         speech_encode, {"device": "cpu", "threads": 1}, corpus=root, utterances=folder / "utterances.csv",
         whisper=whisper, encoded=folder / "encoded.npy", hashes=folder / "hashes.csv",
         similarity=folder / "similarity.csv",
@@ -118,7 +118,7 @@ def prepare(root: Path, folder: Path, whisper: Path) -> Path:
     return folder
 
 
-def _run(step, spec: dict | None, **arguments: object) -> None:
+def run_step(step, spec: dict | None, **arguments: object) -> None:
     parser = ArgumentParser()
     step.add_arguments(parser)
     line = [] if spec is None else ["--spec", json.dumps(spec)]
@@ -128,7 +128,7 @@ def _run(step, spec: dict | None, **arguments: object) -> None:
     step.run(parser.parse_args(line))
 
 
-def _heard(study: Path, whisper: Path) -> dict[str, object]:
+def study_arguments(study: Path, whisper: Path) -> dict[str, object]:
     names = ("utterances", "splits")
     return {
         "whisper": whisper, "encoded": study / "encoded.npy", "seed": 3, **{n: study / f"{n}.csv" for n in names}
@@ -145,8 +145,8 @@ def unlearn(
         **COMMON, "setting": setting, "method": method, "params": params, "stopping": stopping,
         "pretrained_target": 9.0,
     }  # fmt: skip
-    _run(
-        speech_unlearn, spec, **_heard(study, whisper), speaker=["11", "12"], out=folder / "utterances.csv",
+    run_step(
+        speech_unlearn, spec, **study_arguments(study, whisper), speaker=["11", "12"], out=folder / "utterances.csv",
         runs=folder / "runs.csv", trajectories=folder / "trajectories.csv", record=folder / "records.json", **changes,
     )  # fmt: skip
     return folder
@@ -154,20 +154,20 @@ def unlearn(
 
 def collect(study: Path, root: Path, whisper: Path) -> Path:
     """All steps from a prepared study to what is collected, in both settings."""
-    heard = _heard(study, whisper)
+    heard = study_arguments(study, whisper)
     tuned = {**COMMON, "setting": "fine-tuned"}
     original, without = (
         study / "original.safetensors",
         [study / f"without{name}.safetensors" for name in ("11", "12")],
     )
-    _run(
+    run_step(
         speech_finetune,
         {**tuned, "training": TRAINING},
         **heard,
         decoder=original,
         record=study / "original.json",
     )
-    _run(
+    run_step(
         speech_finetune, {**tuned, "training": TRAINING}, **heard, without=["11", "12"], decoder=without,
         record=study / "retrained.json",
     )  # fmt: skip
@@ -179,7 +179,7 @@ def collect(study: Path, root: Path, whisper: Path) -> Path:
     ):
         folder = study / f"{setting}-{name}"
         folder.mkdir()
-        _run(
+        run_step(
             speech_transcribe, {**COMMON, "setting": setting, "name": name}, **heard, speaker=["11", "12"],
             decoder=decoders, out=folder / "utterances.csv", record=folder / "records.json",
         )  # fmt: skip
@@ -189,7 +189,7 @@ def collect(study: Path, root: Path, whisper: Path) -> Path:
         unlearn(study, whisper, "fine-tuned", decoder=original, retrained=folders[2] / "utterances.csv"),
     ]
     names = ("utterances", "speakers", "splits", "hashes", "similarity")
-    _run(
+    run_step(
         speech_collect, None, corpus=root, **{name: study / f"{name}.csv" for name in names},
         transcripts=[folder / "utterances.csv" for folder in (*folders, *unlearned)],
         runs=[folder / "runs.csv" for folder in unlearned],
