@@ -334,15 +334,23 @@ def _judge_unlearning(speech: Speech, run: Record) -> list[str]:
 def unlearning_read(speech: Speech) -> Check:
     """Methods read the forget and retain utterances of their split, and nothing else."""
     runs = speech.of("unlearning")
-    noted = [run for run in runs if run["made_with"].get("method_reads")]
-    silent = [run for run in runs if run not in noted or None in run["made_with"]["method_reads"].values()]
+    noted = [run for run in runs if "method_reads" in run["made_with"]]
+    # A run whose target is reached at its start asks for nothing.
+    still = [run for run in noted if run["made_with"]["steps"] == 0]
+    silent = [
+        run
+        for run in runs
+        if run not in noted
+        or None in run["made_with"]["method_reads"].values()
+        or not (run["made_with"]["method_reads"] or run in still)
+    ]
     return decide(
         "speech unlearning data",
         "What a method was handed is what is to be forgotten of the speaker and the retain set of its split: no "
         "held-out, validation or test utterance. (The step itself loads validation and test speakers to record curves, "
         "and transcribes the scored utterances at its end.)",
         [problem for run in noted for problem in _judge_unlearning(speech, run)],
-        f"{len(runs)} runs",
+        f"{len(runs)} runs, of which {len(still)} took no step: their target was reached at the start",
         _files(speech, runs),
         no_runs(runs, "unlearning run")
         or (

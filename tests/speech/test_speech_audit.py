@@ -244,6 +244,22 @@ def test_without_evidence_nothing_passes(speech: Speech) -> None:
     assert (found["speech stopping"], found["speech unlearning data"]) == ("not checked", "not checked")
 
 
+@pytest.mark.parametrize(
+    ("steps", "reads", "status"),
+    [(0, {}, "passed"), (1, {}, "not checked"), (0, {"retain": None}, "not checked")],
+)
+def test_only_a_run_that_took_no_step_may_have_read_nothing(
+    speech: Speech, steps: int, reads: dict[str, None], status: str
+) -> None:
+    _record(speech, "stopping", "ft").update(steps=steps, method_reads=reads)
+    assert _statuses(speech)["speech unlearning data"] == status
+
+
+def test_a_step_that_notes_no_reads_is_not_checked(speech: Speech) -> None:
+    del _record(speech, "stopping", "ft")["method_reads"]
+    assert _statuses(speech)["speech unlearning data"] == "not checked"
+
+
 def test_what_is_not_noted_of_an_utterance_is_not_checked(speech: Speech) -> None:
     """An utterance of which the table of contents says nothing is neither disjoint nor shared."""
     found = _statuses(replace(speech, contents=speech.contents.iloc[1:]))

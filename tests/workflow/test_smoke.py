@@ -145,6 +145,11 @@ def test_the_report_is_complete_and_self_contained(smoke: Path) -> None:
 
 def test_no_check_of_the_audit_fails(smoke: Path) -> None:
     assert json.loads((smoke / "reports/smoke/audit.json").read_text(encoding="utf-8"))["failed"] == []
+    checks = pd.read_csv(smoke / "reports/smoke/tables/audit.checks.csv").set_index("check")["status"]
+    for part in ("shadow", "speech"):
+        found = checks[checks.index.str.startswith(f"{part} ")]
+        assert len(found) > 0
+        assert (found == "passed").all(), found
 
 
 def test_the_notebooks_ran_on_the_results_and_name_no_place_of_this_machine(smoke: Path) -> None:
