@@ -12,6 +12,7 @@ from orthograd.reporting.data import ReportError
 from orthograd.reporting.speech import comparison, membership
 from orthograd.reporting.speech.data import SpeechData
 from orthograd.reporting.speech.figures import FIGURES, figure_caption, speaker_styles
+from orthograd.reporting.speech.section import verdict
 from orthograd.reporting.speech.statistics import (
     Spread,
     over_speakers,
@@ -19,7 +20,7 @@ from orthograd.reporting.speech.statistics import (
     significance_text,
     spread_text,
 )
-from orthograd.reporting.speech.tables import TABLES, all_tables, transcribers, transcripts
+from orthograd.reporting.speech.tables import TABLES, all_tables, transcribers, transcripts, wer_table
 
 FINE_TUNED = "fine-tuned"
 SHOWN = [f"{speaker}-for{place:02d}" for speaker in SPEAKERS for place in range(2)]
@@ -147,8 +148,22 @@ def test_seeds_of_a_speaker_are_pooled():
     ] = 6
     study = _study(frames, settings=["pretrained"])
     assert study.rate("pretrained", "ft", "test").tolist() == pytest.approx([0.4, 0.4])
-    assert study.reached("pretrained", "ft") == (0, 4)
+    assert study.reached("pretrained", "ft") == (0, 4, 0)
     assert over_speakers(study.rate("pretrained", "ft", "test")).n == 2
+
+
+def test_a_target_that_the_original_model_has_is_told_apart():
+    frames = make_frames(speakers=["anna", "bert"], settings=("pretrained",))
+    runs = frames[1]
+    chosen = (runs["method"] == "orthograd") & (runs["setting"] == "pretrained")
+    runs.loc[chosen, "target_reached"] = True
+    runs.loc[chosen & (runs["speaker"] == "bert"), "steps"] = 0
+    study = _study(frames, settings=["pretrained"])
+    assert study.reached("pretrained", "orthograd") == (2, 2, 1)
+    assert comparison.reached_text(study, "pretrained", "orthograd") == "2/2 (1 at start)"
+    assert "its target in 2 of 2 runs (1 of them before the first step)." in verdict(study, "pretrained")
+    table = wer_table(study, "pretrained")
+    assert table.frame.set_index("method").at["orthograd", "target_at_start"] == 1
 
 
 def test_kinds_of_errors_are_of_all_words_together():

@@ -130,7 +130,7 @@ def test_the_verdict_is_made_from_the_data():
     assert "from 10.0% to 50.0%, and on the test speakers from 10.0% to 20.0%" in text
     assert "it reaches its target in 4 of 4 runs" in text
     assert "retrained without the speaker: 30.0% and 10.0%." in text
-    assert "NegGrad, of the baselines with most runs at their target (4 of 4)" in text
+    assert "NegGrad, of the baselines with most runs at their target (4 of 4 runs)" in text
     assert "n = 4 speakers: no significance is claimed" in text
     assert "fine-tuned what the retrained model has there, 40.0%. Nothing else" in stop_text(data)
 

@@ -39,7 +39,6 @@ def unlearns_a_speaker(studies: Sequence[SpeechData]) -> Finding:
 
 
 def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool, str]:
-    verdicts = data.runs_of(setting, ORTHOGRAD)["target_reached"]
     rises = {
         group: 100 * (data.rate(setting, ORTHOGRAD, group) - data.rate(setting, ORIGINAL, group))
         for group in (HELD_OUT, TEST, RETAIN_SPEAKERS)
@@ -48,13 +47,15 @@ def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool, str]:
         "rise of the word error rate on the speaker's held-out utterances", rises[HELD_OUT], "speaker"
     )
     kept = {group: Difference("", KEPT - rises[group], "speaker") for group in (TEST, RETAIN_SPEAKERS)}
-    parts = [f"target reached in {int(verdicts.sum())} of {len(verdicts)} runs", forgot.text]
+    reached = data.reached(setting, ORTHOGRAD)
+    parts = [f"target reached in {reached.sentence if reached else 'no run'}", forgot.text]
     parts += [
         f"rise on {GROUPS[group][0].lower()} {estimate(interval(rises[group]), 1, 2)} points (below "
         f"{number(KEPT, 0)} in {int((difference.values > 0).sum())} of {len(difference.values)})"
         for group, difference in kept.items()
     ]
-    good = bool(verdicts.all()) and forgot.holds and all(difference.holds for difference in kept.values())
+    arrived = reached is not None and reached.reached == reached.runs
+    good = arrived and forgot.holds and all(difference.holds for difference in kept.values())
     return good, f"{'; '.join(parts)}. {sample_text(data.n(setting), 'speaker')}"
 
 

@@ -184,6 +184,8 @@ def best_baselines(data: SpeechData, setting: Setting, count: int) -> list[str]:
 
 
 def reached_text(data: SpeechData, setting: Setting, method: str) -> str:
-    """'k/n' runs at their target; '–' for a model that has none."""
+    """'k/n' runs at their target, and how many of the k took no step; '–' for a model that has none."""
     found = data.reached(setting, method)
-    return ABSENT if found is None else f"{found[0]}/{found[1]}"
+    if found is None:
+        return ABSENT
+    return f"{found.reached}/{found.runs}" + (f" ({found.at_start} at start)" if found.at_start else "")

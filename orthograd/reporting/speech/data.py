@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import pandas as pd
 
@@ -53,6 +53,26 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # Word error rates as the ledger of the paper's numbers names them.
 RATE_COLUMNS = {f"wer_{group}": group for group in GROUPS}
+
+
+class Reached(NamedTuple):
+    """Runs at their target.
+
+    Attributes:
+        reached: runs that came to it.
+        runs: all runs.
+        at_start: those of `reached` that were there before the first step, which changed nothing.
+    """
+
+    reached: int
+    runs: int
+    at_start: int
+
+    @property
+    def sentence(self) -> str:
+        """'k of n runs', and how many of the k took no step."""
+        already = f" ({self.at_start} of them before the first step)" if self.at_start else ""
+        return f"{self.reached} of {self.runs} runs{already}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,12 +245,13 @@ class SpeechData:
         """The runs of a method."""
         return self.runs[(self.runs["setting"] == setting) & (self.runs["method"] == method)]
 
-    def reached(self, setting: Setting, method: str) -> tuple[int, int] | None:
-        """Runs that reached their target, of so many; None for a model that has none."""
+    def reached(self, setting: Setting, method: str) -> Reached | None:
+        """How many runs reached their target; None for a model that has none."""
         if method in REFERENCES[setting]:
             return None
-        verdicts = self.runs_of(setting, method)["target_reached"]
-        return int(verdicts.sum()), len(verdicts)
+        runs = self.runs_of(setting, method)
+        verdicts = runs["target_reached"].astype(bool)
+        return Reached(int(verdicts.sum()), len(runs), int((verdicts & (runs["steps"] == 0)).sum()))
 
 
 def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:

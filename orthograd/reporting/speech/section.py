@@ -111,7 +111,7 @@ def verdict(data: SpeechData, setting: Setting) -> str:
         "OrthoGrad takes the word error rate on held-out utterances of the forgotten speaker from "
         f"{percent(ORIGINAL, HELD_OUT)} to {percent(ORTHOGRAD, HELD_OUT)}, and on the test speakers from "
         f"{percent(ORIGINAL, TEST)} to {percent(ORTHOGRAD, TEST)} (means over speakers); it reaches its target in "
-        f"{reached[0] if reached else 0} of {reached[1] if reached else 0} runs."
+        f"{reached.sentence if reached else 'no run'}."
     ]
     if setting == FINE_TUNED:
         sentences.append(
@@ -120,9 +120,9 @@ def verdict(data: SpeechData, setting: Setting) -> str:
     for method in best_baselines(data, setting, 1):
         count = data.reached(setting, method)
         sentences.append(
-            f"{method_label(method)}, of the baselines with most runs at their target ({count[0] if count else 0} of "
-            f"{count[1] if count else 0}) the one with the lowest test word error rate: {percent(method, HELD_OUT)} "
-            f"and {percent(method, TEST)}."
+            f"{method_label(method)}, of the baselines with most runs at their target "
+            f"({count.sentence if count else 'no run'}) the one with the lowest test word error rate: "
+            f"{percent(method, HELD_OUT)} and {percent(method, TEST)}."
         )
     if data.experiment.substitutions:
         sentences.append(f"With {'; '.join(data.experiment.substitutions)}.")
