@@ -48,7 +48,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     HELD_OUT: ("Forgotten, held out", (HELD_OUT,)),
     "forget": ("Forgotten, all", FORGET_SETS),
     "retain": ("Retain utterances", ("retain",)),
-    RETAIN_SPEAKERS: ("Retain speakers, others", (RETAIN_SPEAKERS,)),
+    RETAIN_SPEAKERS: ("Retain speakers", (RETAIN_SPEAKERS,)),
     TEST: ("Test speakers", (TEST,)),
 }
 # Word error rates as the ledger of the paper's numbers names them.

@@ -38,6 +38,9 @@ from orthograd.speech.specs import REFERENCES, Setting
 CAP = 150.0
 """Percent: word error rates above are drawn there, so that a model that repeats itself leaves the scale readable."""
 
+LEGEND_COLUMNS = 3
+"""Names of synthetic voices are long: more of them side by side are cut off at the page's edges."""
+
 _INK = "0.1"
 _SOFT = "0.55"
 
@@ -87,7 +90,7 @@ def _dots(
     styles = speaker_styles(data)
     shown = data.forgotten(setting)
     with mpl.style.context(STYLE):
-        legend_lines = math.ceil((len(shown) + 1 + deviation) / 5)
+        legend_lines = math.ceil((len(shown) + 1 + deviation) / LEGEND_COLUMNS)
         figure, axes = axes_grid(
             1, len(groups), len(groups), PAGE_WIDTH, 0.8 + 0.26 * len(rows) + 0.18 * legend_lines
         )
@@ -118,7 +121,7 @@ def _dots(
         if deviation:
             handles.append(Line2D([], [], color=_SOFT, lw=3, alpha=0.5, label="± standard deviation"))
         handles += [_handle(styles[speaker], line=False) for speaker in shown]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         return _rendered(figure, data, setting, name)
 
 
@@ -152,7 +155,7 @@ def curves(data: SpeechData, setting: Setting) -> RenderedFigure:
             *(_handle(styles[speaker], line=True) for speaker in data.forgotten(setting)),
             Line2D([], [], color=_SOFT, lw=0.7, ls=":", label="Levels of the table"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         return _rendered(figure, data, setting, "curves")
 
 
@@ -185,7 +188,7 @@ def similarity(data: SpeechData, setting: Setting) -> RenderedFigure:
             _label_outer(ax, index, len(methods), "Likeness of voices", "Damage (points)")
         _same_limits(axes)
         handles = [_handle(styles[speaker], line=False) for speaker in data.forgotten(setting)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
         return _rendered(figure, data, setting, "similarity")
 
 
@@ -274,7 +277,7 @@ _COLUMNS = 4
 def _panels(count: int, speakers_shown: int) -> tuple[Any, Sequence[Axes]]:
     columns = min(_COLUMNS, count)
     lines = math.ceil(count / columns)
-    legend_lines = math.ceil((speakers_shown + 1) / 5)
+    legend_lines = math.ceil((speakers_shown + 1) / LEGEND_COLUMNS)
     width = max(PAGE_WIDTH * columns / _COLUMNS, 3.4)
     return axes_grid(lines, columns, count, width, 0.4 + 1.6 * lines + 0.18 * legend_lines)
 
