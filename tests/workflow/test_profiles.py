@@ -55,7 +55,7 @@ def test_a_speech_corpus_of_the_users_is_asked_for_by_name(tmp_path: Path) -> No
     folder = copy_repository(tmp_path / "new")
     profile = yaml.safe_load((folder / "config" / "gpu.yaml").read_text(encoding="utf-8"))
     profile["speech"]["corpus"] |= {"kind": "folder", "name": "my recordings", "path": "data/mine"}
-    (folder / "config" / "mine.yaml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+    (folder / "config" / "mine.yaml").write_text(yaml.safe_dump(profile, sort_keys=False), encoding="utf-8")
     absent = snakemake(folder, "-n", "--configfile", "config/mine.yaml")
     assert absent.returncode != 0
     assert "data/mine does not exist. Mend: put my recordings there" in absent.stdout + absent.stderr

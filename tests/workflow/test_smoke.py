@@ -403,7 +403,9 @@ def test_the_report_shows_the_trials_that_are_there_and_does_not_search(smoke: P
     ]
     pd.DataFrame(rows).to_csv(smoke / "config/tuned/shown.csv", index=False)
     config = tmp_path / "shown.yaml"
-    config.write_text(yaml.safe_dump({**SMOKE, "trials": "config/tuned/shown.csv"}), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump({**SMOKE, "trials": "config/tuned/shown.csv"}, sort_keys=False), encoding="utf-8"
+    )
     assert _planned(smoke, "--configfile", str(config)) == {"trials", "audit", "page", "all"}
     page = smoke / "reports/smoke/index.html"
     before = page.read_bytes()
