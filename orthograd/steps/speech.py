@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import os
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,9 @@ from orthograd.speech.transcription import EncoderCache
 from orthograd.speech.whisper import load
 from orthograd.steps import inputs
 from orthograd.steps.speech_encode import content_hash
+
+# Options of glibc's mallopt: how many blocks lie outside the heap, and above which size its free end is given back.
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
 
 
 class Spec(inputs.Spec):
@@ -57,6 +62,7 @@ class Study:
 
     def __init__(self, spec: Spec, whisper: Path, encoded: Path, utterances: Path, splits: Path) -> None:
         self.device = inputs.set_up(spec)
+        keep_freed_memory()
         loaded = load(whisper)
         loaded.model.to(self.device)
         cache = EncoderCache(encoded)
@@ -124,6 +130,18 @@ class Study:
         merged = merged.assign(setting=self._spec.setting, method=method)
         first = [*KEYS, "set", "id", "utterance_speaker"]
         return merged[first + [name for name in transcripts.columns if name != "row"]]
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep the big blocks that are freed for the next ones, where it can (glibc).
+
+    By itself it gives them back at once, and the system fills every page of the next block with zeros. A decoder's
+    tensors are that big: a third of the time of an unlearning run on a CPU went there. No result changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)):
+            mallopt(option, value)
 
 
 def write_transcripts(tables: Sequence[pd.DataFrame], path: Path) -> None:

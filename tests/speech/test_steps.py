@@ -1,7 +1,10 @@
 """The speech steps, from a corpus on disk to the tables, through a tiny Whisper with random weights."""
 
 import json
+import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +147,27 @@ def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
             speech_transcribe, spec, **study_arguments(study, whisper_folder), speaker=["11"], out=study / "none.csv",
             record=study / "none.json",
         )  # fmt: skip
+
+
+def test_big_blocks_are_kept_where_the_c_library_can() -> None:
+    program = """
+import numpy, psutil
+from orthograd.steps.speech import keep_freed_memory
+
+def left(bytes_):
+    block = numpy.ones(bytes_, dtype=numpy.uint8)
+    full = psutil.Process().memory_info().rss
+    del block
+    return full - psutil.Process().memory_info().rss < bytes_ / 2
+
+before = left(2**28)
+keep_freed_memory()
+print(before, left(2**28))
+"""
+    # In a process of its own: the setting stays.
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    kept = platform.libc_ver()[0] == "glibc"
+    assert run.stdout.split() == ["False", str(kept)]
 
 
 def test_a_transcript_of_any_characters_stays_in_its_row(
