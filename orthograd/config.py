@@ -143,7 +143,7 @@ class Profile(Strict):
 
     def _names(self) -> list[str]:
         problems = [
-            _unknown(f"datasets.{name}", "dataset", name, list(registry().names))
+            _unknown(f"datasets.{name}", "dataset", name, registry().names)
             for name in self.datasets
             if name not in registry().names
         ]
@@ -352,10 +352,10 @@ class Profile(Strict):
     def _speech(self) -> list[str]:
         if self.speech is None:
             return []
-        known = registry().speech_model_names
+        known = speech_registry().model_names
         problems = []
         if self.speech.whisper not in known:
-            problems.append(_unknown("speech.whisper", "speech model", self.speech.whisper, list(known)))
+            problems.append(_unknown("speech.whisper", "speech model", self.speech.whisper, known))
         problems += _corpus_problems(self.speech.corpus)
         if self.speech.id in RESERVED_EXPERIMENTS | {section.id for section in self.sections}:
             problems.append(
@@ -530,7 +530,7 @@ def _subset(name: str, sizes: SplitSizes, published: Dataset) -> list[str]:
     return problems
 
 
-def _unknown(key: str, kind: str, name: str, known: list[str]) -> str:
+def _unknown(key: str, kind: str, name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{key}: unknown {kind} {name!r}.{hint} Mend: use one of {', '.join(known)}"
@@ -540,8 +540,9 @@ def _corpus_problems(corpus: SpeechCorpus) -> list[str]:
     """What is wrong with the names of a corpus of the registry."""
     if not isinstance(corpus, RegisteredCorpus):
         return []
-    if corpus.name not in speech_registry().names:
-        return [_unknown("speech.corpus.name", "speech corpus", corpus.name, speech_registry().names)]
+    if corpus.name not in speech_registry().corpus_names:
+        names = speech_registry().corpus_names
+        return [_unknown("speech.corpus.name", "speech corpus", corpus.name, names)]
     known = speech_registry().corpus(corpus.name).subset_names
     problems = [
         _unknown("speech.corpus.subsets", "subset", name, known)

@@ -29,9 +29,9 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError
 from urllib3.util import Retry
 
-from orthograd.data.registry import (
+from orthograd.data.registry import Dataset
+from orthograd.data.sources import (
     ARCHIVES,
-    Dataset,
     DebianSource,
     File,
     Files,

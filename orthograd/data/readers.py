@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orthograd.data.registry import ARCHIVES, CifarLayout, Dataset, FolderLayout, IdxLayout
+from orthograd.data.registry import CifarLayout, Dataset, FolderLayout, IdxLayout
 from orthograd.data.scenarios import Subset
+from orthograd.data.sources import ARCHIVES
 
 Part = Literal["train", "test"]
 PARTS: tuple[Part, Part] = ("train", "test")

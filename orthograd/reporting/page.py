@@ -451,6 +451,7 @@ def _speech_section(notes: spoken.SpeechNotes, folder: Path) -> dict[str, object
     return {
         "experiment": experiment,
         "settings": [of_setting(setting) for setting in experiment.settings],
+        "corpus": spoken.corpus_text(notes.data),
         "stop_rule": spoken.stop_text(notes.data),
         "commands": notes.commands,
     }

@@ -23,7 +23,7 @@ from orthograd.data.download import (
     link,
     mirror_folder,
 )
-from orthograd.data.registry import Files
+from orthograd.data.sources import Files
 from orthograd.reads import digest
 from orthograd.speech import speechocean762
 from orthograd.speech.corpus import SPEAKERS, CorpusError, read_audio, read_corpus
@@ -72,7 +72,7 @@ def fetch(
             f"{corpus.name} is not downloaded: you bring it, and {looked}. {corpus.instructions} Put {corpus.folder}"
             f"{_ARCHIVE} as it is, or unpacked, or {unpacked}, into <folder>, and {setting}."
         )
-    archive = Files(name=corpus.name, files=(known.archive,), sources=tuple(corpus.sources))
+    archive = Files(name=corpus.name, files=(known.archive,), sources=corpus.sources)
     try:
         return download(archive, out_dir, mirror, limits)
     except DownloadError as error:

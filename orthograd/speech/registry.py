@@ -1,8 +1,4 @@
-"""The registry of speech: published corpora, and the files of models whose content is known.
-
-Beside `orthograd.data.registry`, whose forms of files and sources it shares. Importing this module does not import
-torch: a config is checked fast.
-"""
+"""The versioned registry of speech: published corpora and models. Importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -13,19 +9,18 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from orthograd.data.registry import File, Files, MirrorSource, Source
-from orthograd.specs import Positive, Strict
+from orthograd.data.sources import Entry, File, Files, MirrorSource, Source
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 
 PublishedName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
-class Subset(Strict):
+class Subset(Entry):
     """A folder of a corpus, which lies in an archive of its own or can be verified by its content."""
 
     name: PublishedName
-    utterances: Positive
+    utterances: int = Field(gt=0)
     archive: File | None = None
     content: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
@@ -38,7 +33,7 @@ class Subset(Strict):
         return self
 
 
-class Corpus(Strict):
+class Corpus(Entry):
     """A published corpus of read speech.
 
     `title` is what reports call it; `layout` is that of what its home publishes, `folder` the name of the folder that
@@ -52,8 +47,8 @@ class Corpus(Strict):
     homepage: str
     layout: Literal["librispeech", "speechocean762"]
     folder: str
-    subsets: list[Subset] = Field(min_length=1)
-    sources: list[Source] = Field(min_length=1)
+    subsets: tuple[Subset, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1)
     instructions: str | None = None
 
     @model_validator(mode="after")
@@ -74,9 +69,9 @@ class Corpus(Strict):
         return self
 
     @property
-    def subset_names(self) -> list[str]:
+    def subset_names(self) -> tuple[str, ...]:
         """The names of the subsets, in the order of the file."""
-        return [subset.name for subset in self.subsets]
+        return tuple(subset.name for subset in self.subsets)
 
     def subset(self, name: str) -> Subset:
         """The subset called `name`.
@@ -90,24 +85,47 @@ class Corpus(Strict):
         raise ValueError(f"{self.name} has no subset {name!r}: choose one of {', '.join(self.subset_names)}")
 
 
-class Registry(Strict):
-    """All corpora, and models whose files are known; `version` counts the changes of the file's form."""
+class SpeechModel(Entry):
+    """A published Whisper model.
+
+    `hub` and `revision` are its repository on the public hub and a commit there; `files` are those of the commit, where
+    their checksums are known; `copy_of_weights` are files with the same weights in CTranslate2's format, for machines
+    that do not reach the hub.
+    """
+
+    name: PublishedName
+    title: str
+    licence: str
+    citation: str
+    hub: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    files: Files | None = None
+    copy_of_weights: Files | None = None
+
+
+class Registry(Entry):
+    """All corpora and models; `version` counts the changes of the file's form."""
 
     version: Literal[1]
-    corpora: list[Corpus]
-    models: list[Files]
+    corpora: tuple[Corpus, ...]
+    models: tuple[SpeechModel, ...]
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for kind, names in (("corpus", self.names), ("model", [model.name for model in self.models])):
+        for kind, names in (("corpus", self.corpus_names), ("model", self.model_names)):
             if len(set(names)) < len(names):
                 raise ValueError(f"the registry lists a {kind} twice: {sorted(names)}")
         return self
 
     @property
-    def names(self) -> list[str]:
+    def corpus_names(self) -> tuple[str, ...]:
         """The names of the corpora, in the order of the file."""
-        return [corpus.name for corpus in self.corpora]
+        return tuple(corpus.name for corpus in self.corpora)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names of the models, in the order of the file."""
+        return tuple(model.name for model in self.models)
 
     def corpus(self, name: str) -> Corpus:
         """The corpus called `name`.
@@ -118,11 +136,18 @@ class Registry(Strict):
         for corpus in self.corpora:
             if corpus.name == name:
                 return corpus
-        raise ValueError(f"unknown speech corpus {name!r}: choose one of {', '.join(self.names)}")
+        raise ValueError(f"unknown speech corpus {name!r}: choose one of {', '.join(self.corpus_names)}")
 
-    def model_files(self, name: str) -> Files | None:
-        """The files of a speech model of `orthograd.data.registry`, where they are known."""
-        return next((model for model in self.models if model.name == name), None)
+    def model(self, name: str) -> SpeechModel:
+        """The model called `name`.
+
+        Raises:
+            ValueError: no such model; the message lists those that exist.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise ValueError(f"unknown speech model {name!r}: choose one of {', '.join(self.model_names)}")
 
 
 def read_registry(path: Path) -> Registry:

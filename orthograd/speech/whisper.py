@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from orthograd.data.download import DownloadError, Limits, download
-from orthograd.data.registry import Files, SpeechModel
+from orthograd.speech.registry import SpeechModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,11 +84,7 @@ class Whisper:
 
 
 def fetch(
-    entry: SpeechModel,
-    out_dir: Path,
-    mirror: str | None = None,
-    limits: Limits = _LIMITS,
-    files: Files | None = None,
+    entry: SpeechModel, out_dir: Path, mirror: str | None = None, limits: Limits = _LIMITS
 ) -> dict[str, str]:
     """Bring a model into `out_dir`: its files where they are known, verified; else what the public hub has at the
     commit, or, where that cannot be reached, the copy of its weights.
@@ -96,9 +92,8 @@ def fetch(
     Args:
         entry: a model of the registry.
         out_dir: folder to write, made if need be.
-        mirror: the user's own copy of `files`, or of the copy's (see `orthograd.data.download.resolve_mirror`).
+        mirror: the user's own copy of its files, or of the copy's (see `orthograd.data.download.resolve_mirror`).
         limits: time limits.
-        files: the model's files (`orthograd.speech.registry`), where they are known.
 
     Returns:
         What ``source.json`` holds: `model`, `source` ("mirror", "hub" or "copy"), `location`, and `weights`, the
@@ -113,10 +108,10 @@ def fetch(
     from orthograd.speech.conversion import convert
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    refusal = None if files else _hub_refusal(entry, limits)
-    if files:
+    refusal = None if entry.files else _hub_refusal(entry, limits)
+    if entry.files:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=out_dir) as scratch:
-            served = download(files, Path(scratch), mirror, limits)
+            served = download(entry.files, Path(scratch), mirror, limits)
             model = WhisperForConditionalGeneration.from_pretrained(scratch, local_files_only=True)
             tokenizer = (Path(scratch) / TOKENIZER).read_bytes()
         source, location = "mirror" if served[0].source == "mirror" else "hub", served[0].location

@@ -26,7 +26,7 @@ PLAYED = 3
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder with SPEAKERS.TXT")
-    for name in ("utterances", "speakers", "splits", "hashes", "similarity"):
+    for name in ("utterances", "speakers", "skipped", "splits", "hashes", "similarity"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="CSV of the corpus")
     for name in ("transcripts", "runs", "trajectories"):
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help="CSV of each method")
@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> None:
     )
     for paths, name in ((arguments.runs, "runs"), (arguments.trajectories, "trajectories")):
         _together(paths).to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
-    for name in ("speakers", "similarity", "splits"):
+    for name in ("speakers", "skipped", "similarity", "splits"):
         shutil.copyfile(getattr(arguments, name), out / f"{name}.csv")
     records = [
         {"file": str(path)} | record for path in arguments.records for record in read_json(path)["runs"]

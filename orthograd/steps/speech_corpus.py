@@ -10,7 +10,7 @@ from orthograd.speech.registry import speech_registry
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, choices=speech_registry().names)
+    parser.add_argument("--corpus", required=True, choices=speech_registry().corpus_names)
     parser.add_argument("--subset", nargs="+", required=True, help="the corpus's subsets")
     parser.add_argument(
         "--fetched", nargs="+", type=Path, required=True, help="what `speech_fetch` wrote, subset by subset"

@@ -11,7 +11,7 @@ from orthograd.speech.registry import speech_registry
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--corpus", required=True, choices=speech_registry().names)
+    parser.add_argument("--corpus", required=True, choices=speech_registry().corpus_names)
     parser.add_argument("--subset", required=True, help="one of the corpus's subsets")
     parser.add_argument("--mirror", help="folder or URL that holds the corpus; default: ORTHOGRAD_MIRROR")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -26,6 +26,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--speakers", type=Path, required=True, help="CSV to write: the speakers and their roles"
     )
+    parser.add_argument(
+        "--skipped", type=Path, required=True, help="CSV to write: utterances that cannot be used"
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -40,5 +43,6 @@ def run(arguments: Namespace) -> None:
         (splits, arguments.splits),
         (used, arguments.utterances),
         (speakers[["speaker", "sex", "name", "role"]], arguments.speakers),
+        (corpus.skipped, arguments.skipped),
     ):
         table.to_csv(path, index=False, lineterminator="\n")

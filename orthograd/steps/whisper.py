@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from orthograd.data.download import resolve_mirror
-from orthograd.data.registry import registry
 from orthograd.speech.registry import speech_registry
 from orthograd.speech.whisper import fetch
 
@@ -15,16 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, choices=registry().speech_model_names)
+    parser.add_argument("--model", required=True, choices=speech_registry().model_names)
     parser.add_argument("--mirror", help="folder or URL that holds the files; default: ORTHOGRAD_MIRROR")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
 def run(arguments: Namespace) -> None:
     origin = fetch(
-        registry().speech_model(arguments.model),
+        speech_registry().model(arguments.model),
         arguments.out,
         resolve_mirror(arguments.mirror),
-        files=speech_registry().model_files(arguments.model),
     )
     logger.info("%(model)s from %(location)s, weights %(weights)s", origin)

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from orthograd.data.registry import REGISTRY, DebianSource, HttpSource, MirrorSource, read_registry, registry
+from orthograd.data.registry import REGISTRY, read_registry, registry
+from orthograd.data.sources import DebianSource, HttpSource, MirrorSource
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def transcript(words, rate, rng):
 
 
 def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned"), levels=None):
-    """utterances, runs, trajectories, speakers, similarity."""
+    """utterances, runs, trajectories, speakers, similarity, skipped."""
     rng = np.random.default_rng(11)
     speakers = SPEAKERS if speakers is None else speakers
     levels = LEVELS if levels is None else levels
@@ -138,12 +138,20 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
             if a != b
         ]
     )
-    return pd.DataFrame(utterances), pd.DataFrame(runs), pd.DataFrame(paths), people, alike
+    skipped = pd.DataFrame(columns=["problem", "id", "path", "detail"])
+    return pd.DataFrame(utterances), pd.DataFrame(runs), pd.DataFrame(paths), people, alike, skipped
 
 
 def write_frames(frames, folder: Path) -> None:
     """The tables of a folder as `collect` leaves it, from the frames of `make_frames`."""
-    names = ("utterances.csv.gz", "runs.csv", "trajectories.csv", "speakers.csv", "similarity.csv")
+    names = (
+        "utterances.csv.gz",
+        "runs.csv",
+        "trajectories.csv",
+        "speakers.csv",
+        "similarity.csv",
+        "skipped.csv",
+    )
     for name, frame in zip(names, frames, strict=True):
         frame.to_csv(folder / name, index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
 

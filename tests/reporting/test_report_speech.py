@@ -347,7 +347,7 @@ def test_damage_by_hand_and_its_rank_correlation():
     assert row == ["FT", "30.0", "10.0", "1.00"]
     flat = pairs.assign(damage=0.0)
     assert math.isnan(comparison.likeness(flat))
-    frames = (*frames[:4], similarity[similarity["other"] != "lou"])
+    frames = (*frames[:4], similarity[similarity["other"] != "lou"], frames[5])
     with pytest.raises(ReportError, match="how alike speakers anna and lou are"):
         comparison.damage(_study(frames, settings=["pretrained"]), "pretrained", "ft")
 

@@ -7,6 +7,7 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from report_study import make_frames as image_frames
 from speech_study import SPEAKERS, SUBSTITUTIONS, make_experiment, make_frames, write_frames
@@ -15,7 +16,14 @@ from test_report_page import NASTY, Page, _context, _write_files
 from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.page import render
 from orthograd.reporting.speech.data import SpeechData
-from orthograd.reporting.speech.section import SpeechNotes, audio_of, copy_audio, stop_text, verdict
+from orthograd.reporting.speech.section import (
+    SpeechNotes,
+    audio_of,
+    copy_audio,
+    corpus_text,
+    stop_text,
+    verdict,
+)
 
 IDS = [f"{speaker}-for{place:02d}" for speaker in SPEAKERS for place in range(2)]
 
@@ -133,6 +141,20 @@ def test_the_verdict_is_made_from_the_data():
     assert "NegGrad, of the baselines with most runs at their target (4 of 4 runs)" in text
     assert "n = 4 speakers: no significance is claimed" in text
     assert "fine-tuned what the retrained model has there, 40.0%. Nothing else" in stop_text(data)
+
+
+def test_the_page_counts_and_names_what_could_not_be_used():
+    frames = make_frames()
+    assert corpus_text(SpeechData.of_frames(make_experiment(), *frames)) == (
+        "Every utterance of the corpus could be used."
+    )
+    rows = [("broken_audio", f"1-1-{n}", f"a/1/1-1-{n}.flac", "0 of 9 samples") for n in range(5)]
+    rows.append(("too_long", "2-1-0", "a/2/2-1-0.flac", "31.00 s, at most 30 s"))
+    skipped = pd.DataFrame(rows, columns=["problem", "id", "path", "detail"])
+    text = corpus_text(SpeechData.of_frames(make_experiment(), *frames[:5], skipped))
+    assert text.startswith("6 utterances of the corpus could not be used")
+    assert "broken audio: 5 (a/1/1-1-0.flac, a/1/1-1-1.flac, a/1/1-1-2.flac and 2 more)" in text
+    assert text.endswith("too long: 1 (a/2/2-1-0.flac).")
 
 
 def test_sound_that_is_missing_is_an_error(collected, report, html):

@@ -8,14 +8,14 @@ import pytest
 import torch
 from tiny_speech import collect, noise, prepare, tiny_whisper, write_corpus
 
-from orthograd.data.registry import registry
+from orthograd.speech.registry import speech_registry
 from orthograd.speech.whisper import Whisper, fetch, load
 
 
 @pytest.fixture(scope="session")
 def pretrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whisper")
-    fetch(registry().speech_model("whisper-tiny.en"), folder)
+    fetch(speech_registry().model("whisper-tiny.en"), folder)
     return folder
 
 

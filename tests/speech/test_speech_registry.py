@@ -5,7 +5,6 @@ import yaml
 from pydantic import ValidationError
 
 from orthograd.config import ConfigError, load
-from orthograd.data.registry import registry
 from orthograd.speech.registry import REGISTRY, read_registry, speech_registry
 
 
@@ -21,17 +20,16 @@ def test_librispeech_is_the_one_that_torchaudio_knows() -> None:
 
 
 def test_files_of_a_model_are_those_of_the_commit_that_is_registered() -> None:
-    (files,) = speech_registry().models
-    entry = registry().speech_model(files.name)
-    (home,) = [source for source in files.sources if source.kind == "http"]
+    entry = speech_registry().model("whisper-tiny")
+    (home,) = [source for source in entry.files.sources if source.kind == "http"]
     assert home.url == f"https://huggingface.co/{entry.hub}/resolve/{entry.revision}/{{file}}"
-    assert speech_registry().model_files("whisper-tiny") == files
-    assert speech_registry().model_files("whisper-tiny.en") is None
 
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown speech corpus 'timit'.*librispeech"):
         speech_registry().corpus("timit")
+    with pytest.raises(ValueError, match=r"unknown speech model 'whisper'.*whisper-tiny.en"):
+        speech_registry().model("whisper")
     with pytest.raises(ValueError, match=r"no subset 'dev'.*dev-clean"):
         speech_registry().corpus("librispeech").subset("dev")
 
@@ -46,6 +44,8 @@ def test_unknown_names_list_the_known_ones() -> None:
         (("corpora", 0, "subsets", 0, "archive"), "sha256", "0" * 63, "sha256"),
         (("corpora", 1), "instructions", None, "it is brought by the user"),
         (("corpora", 1), "name", "librispeech", "lists a corpus twice"),
+        (("models", 1), "name", "whisper-tiny", "lists a model twice"),
+        (("models", 0), "revision", "main", "revision"),
         ((), "version", 2, "version"),
     ],
 )

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_speech import COMMON, ROLES, noise, prepare, run_step, study_arguments, unlearn
+from tiny_speech import COMMON, CORPUS, ROLES, SIZES, noise, prepare, run_step, study_arguments, unlearn
 
 from orthograd.reads import digest
 from orthograd.speech.corpus import read_audio
 from orthograd.speech.scores import rates
 from orthograd.speech.transcription import EncoderCache, encode
 from orthograd.speech.whisper import Whisper, load
-from orthograd.steps import speech_collect, speech_transcribe
+from orthograd.steps import speech_collect, speech_split, speech_transcribe
 from orthograd.steps.speech_encode import content_hash, similarity
 
 
@@ -149,6 +149,23 @@ def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
         )  # fmt: skip
 
 
+def test_what_cannot_be_used_is_written_down(tmp_path: Path) -> None:
+    root = noise(tmp_path / "corpus")
+    broken = next(iter(sorted(root.rglob("15-1-*.flac"))))
+    broken.write_bytes(b"no sound")
+    corpus = CORPUS | {"policy": CORPUS["policy"] | {"broken_audio": "skip"}}
+    names = ("splits", "utterances", "speakers", "skipped")
+    run_step(
+        speech_split, {"corpus": corpus, "speakers": ROLES, "sizes": SIZES, "seeds": [3]}, corpus=root,
+        **{name: tmp_path / f"{name}.csv" for name in names},
+    )  # fmt: skip
+    skipped = pd.read_csv(tmp_path / "skipped.csv")
+    assert skipped[["problem", "id", "path"]].to_numpy().tolist() == [
+        ["broken_audio", broken.stem, str(broken.relative_to(root))]
+    ]
+    assert broken.stem not in pd.read_csv(tmp_path / "splits.csv")["id"].tolist()
+
+
 def test_big_blocks_are_kept_where_the_c_library_can() -> None:
     program = """
 import numpy, psutil
@@ -181,7 +198,7 @@ def test_a_transcript_of_any_characters_stays_in_its_row(
 
     monkeypatch.setattr("orthograd.speech.evaluation.transcribe", transcribe)
     folder = unlearn(study, whisper_folder, "pretrained")
-    names = ("utterances", "speakers", "splits", "hashes", "similarity")
+    names = ("utterances", "speakers", "skipped", "splits", "hashes", "similarity")
     run_step(
         speech_collect, None, corpus=tmp_path / "corpus", **{name: study / f"{name}.csv" for name in names},
         transcripts=folder / "utterances.csv", runs=folder / "runs.csv", trajectories=folder / "trajectories.csv",

@@ -8,8 +8,9 @@ import torch
 from huggingface_hub import constants
 
 from orthograd.data.download import DownloadError, Limits
-from orthograd.data.registry import File, Files, MirrorSource, registry
+from orthograd.data.sources import File, Files, MirrorSource
 from orthograd.speech import whisper
+from orthograd.speech.registry import speech_registry
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding
 from orthograd.speech.synthesis import VOICES, find_programs, speak
@@ -146,11 +147,12 @@ class TestFetch:
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 
     def test_model_without_a_copy_says_what_to_do(self, tmp_path: Path) -> None:
+        entry = speech_registry().model("whisper-tiny").model_copy(update={"files": None})
         with pytest.raises(DownloadError, match=r"127.0.0.1:9 cannot be reached.*whisper-tiny\.en stands in"):
-            whisper.fetch(registry().speech_model("whisper-tiny"), tmp_path, limits=Limits(connect=0.5))
+            whisper.fetch(entry, tmp_path, limits=Limits(connect=0.5))
 
     def test_copy_of_other_bytes_is_refused(self, tmp_path: Path) -> None:
-        entry = registry().speech_model("whisper-tiny.en")
+        entry = speech_registry().model("whisper-tiny.en")
         assert entry.copy_of_weights is not None
         only_mirror = [source for source in entry.copy_of_weights.sources if source.kind == "mirror"]
         entry = entry.model_copy(
@@ -179,14 +181,14 @@ class TestFetch:
         return Files(name="whisper-tiny", files=tuple(files), sources=(MirrorSource(kind="mirror"),))
 
     def test_known_files_are_verified_and_need_no_hub(self, known: Files, tiny, tmp_path: Path) -> None:
-        entry = registry().speech_model("whisper-tiny")
-        origin = whisper.fetch(entry, tmp_path / "out", str(tmp_path / "mirror"), files=known)
+        entry = speech_registry().model("whisper-tiny").model_copy(update={"files": known})
+        origin = whisper.fetch(entry, tmp_path / "out", str(tmp_path / "mirror"))
         assert (origin["source"], origin["weights"]) == ("mirror", whisper.digest(tiny))
         assert (tmp_path / "out" / "tokenizer.json").read_text(encoding="utf-8") == "{}"
         weights = tmp_path / "mirror" / "whisper-tiny" / "model.safetensors"
         weights.write_bytes(bytes(weights.stat().st_size))
         with pytest.raises(DownloadError, match=r"model\.safetensors: .*wrong content: SHA-256"):
-            whisper.fetch(entry, tmp_path / "other", str(tmp_path / "mirror"), files=known)
+            whisper.fetch(entry, tmp_path / "other", str(tmp_path / "mirror"))
 
     def test_folder_without_a_model(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="python -m orthograd whisper"):

@@ -108,7 +108,7 @@ def prepare(root: Path, folder: Path, whisper: Path) -> Path:
     spec = {"corpus": CORPUS, "speakers": ROLES, "sizes": SIZES, "seeds": [3]}
     run_step(
         speech_split, spec, corpus=root, splits=folder / "splits.csv", utterances=folder / "utterances.csv",
-        speakers=folder / "speakers.csv",
+        speakers=folder / "speakers.csv", skipped=folder / "skipped.csv",
     )  # fmt: skip
     run_step(
         speech_encode, {"device": "cpu", "threads": 1}, corpus=root, utterances=folder / "utterances.csv",
@@ -188,7 +188,7 @@ def collect(study: Path, root: Path, whisper: Path) -> Path:
         unlearn(study, whisper, "pretrained"),
         unlearn(study, whisper, "fine-tuned", decoder=original, retrained=folders[2] / "utterances.csv"),
     ]
-    names = ("utterances", "speakers", "splits", "hashes", "similarity")
+    names = ("utterances", "speakers", "skipped", "splits", "hashes", "similarity")
     run_step(
         speech_collect, None, corpus=root, **{name: study / f"{name}.csv" for name in names},
         transcripts=[folder / "utterances.csv" for folder in (*folders, *unlearned)],

@@ -81,6 +81,7 @@ def test_the_package_is_typed_and_carries_its_files() -> None:
     for name in (
         "py.typed",
         "data/registry.yaml",
+        "speech/registry.yaml",
         "reporting/templates/index.html.j2",
         "reporting/templates/style.css",
     ):

@@ -109,6 +109,7 @@ rule speech_split:
         splits=f"{SPEECH}/splits.csv",
         utterances=f"{SPEECH}/utterances.csv",
         speakers=f"{SPEECH}/speakers.csv",
+        skipped=f"{SPEECH}/skipped.csv",
     log:
         f"{RESULTS}/logs/speech_split.log",
     benchmark:
@@ -126,7 +127,7 @@ rule speech_split:
         spec=speech_split_spec,
     shell:
         "python -m orthograd speech_split --spec {params.spec:q} --corpus {input.corpus} --splits {output.splits} "
-        "--utterances {output.utterances} --speakers {output.speakers} > {log} 2>&1"
+        "--utterances {output.utterances} --speakers {output.speakers} --skipped {output.skipped} > {log} 2>&1"
 
 
 rule speech_encode:
@@ -287,6 +288,7 @@ rule speech_collect:
         corpus=CORPUS,
         utterances=f"{SPEECH}/utterances.csv",
         speakers=f"{SPEECH}/speakers.csv",
+        skipped=f"{SPEECH}/skipped.csv",
         splits=f"{SPEECH}/splits.csv",
         hashes=f"{SPEECH}/hashes.csv",
         similarity=f"{SPEECH}/similarity.csv",
@@ -318,6 +320,6 @@ rule speech_collect:
         code=code_version("orthograd.steps.speech_collect"),
     shell:
         "python -m orthograd speech_collect --corpus {input.corpus} --utterances {input.utterances} "
-        "--speakers {input.speakers} --splits {input.splits} --hashes {input.hashes} "
+        "--speakers {input.speakers} --skipped {input.skipped} --splits {input.splits} --hashes {input.hashes} "
         "--similarity {input.similarity} --transcripts {input.transcripts} --runs {input.runs} "
         "--trajectories {input.trajectories} --records {input.records} --out {output.collected} > {log} 2>&1"

@@ -66,10 +66,8 @@ def registered_corpus(wildcards):
 
 
 def registered_speech_model(wildcards):
-    """What the registries say of the model: another version is fetched."""
-    files = speech_registry().model_files(STUDY.whisper)
-    known = {"files": dumped(files)} if files else {}
-    return as_json(**dumped(registry().speech_model(STUDY.whisper)), **known)
+    """What the registry says of the model: another version is fetched."""
+    return as_json(**dumped(speech_registry().model(STUDY.whisper)))
 
 
 def encoding_spec(wildcards):

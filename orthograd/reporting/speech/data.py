@@ -15,6 +15,7 @@ import pandas as pd
 
 from orthograd.reporting.data import ReportError
 from orthograd.reporting.speech.experiment import SpeechExperiment
+from orthograd.speech.corpus import PROBLEM_COLUMNS
 from orthograd.speech.scores import COUNTS, FLAGS, KEYS, rates
 from orthograd.speech.specs import REFERENCES, Setting
 from orthograd.speech.splits import FORGET_SETS, SCORED_SETS
@@ -85,6 +86,7 @@ class SpeechData:
     trajectories: pd.DataFrame
     speakers: pd.DataFrame
     similarity: pd.DataFrame
+    skipped: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path, experiment: SpeechExperiment) -> Self:
@@ -100,6 +102,7 @@ class SpeechData:
             _read(folder / "trajectories.csv", KEYS[:3]),
             _read(folder / "speakers.csv", _SPEAKER_COLUMNS),
             _read(folder / "similarity.csv", ["speaker", "other"]),
+            _read(folder / "skipped.csv", PROBLEM_COLUMNS),
         )
 
     @classmethod
@@ -111,6 +114,7 @@ class SpeechData:
         trajectories: pd.DataFrame,
         speakers: pd.DataFrame,
         similarity: pd.DataFrame,
+        skipped: pd.DataFrame,
     ) -> Self:
         """Check the frames, and keep what the experiment shows.
 
@@ -137,6 +141,7 @@ class SpeechData:
         similarity = _checked(
             "similarity", similarity, ["speaker", "other", "similarity"], ["speaker", "other"]
         )
+        skipped = _checked("skipped", skipped, PROBLEM_COLUMNS, ["path"])
         unknown = sorted(set(utterances["set"]) - set(SCORED_SETS))
         if unknown:
             raise ReportError(
@@ -159,6 +164,7 @@ class SpeechData:
             chosen[2],
             speakers,
             similarity,
+            skipped,
         )
         data._check_grid()
         return data

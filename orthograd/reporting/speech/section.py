@@ -18,6 +18,7 @@ from orthograd.reporting.text import method_label, number
 from orthograd.speech.specs import Setting
 
 AUDIO_FORMATS = (".flac", ".wav")
+_NAMED = 3  # utterances of a kind that the page names; the table has all
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,21 @@ def stop_text(data: SpeechData) -> str:
         "A run stops at the first check at which the word error rate on utterances of the forgotten speaker that "
         f"are set apart for it (forget_validation) is at or above its target: {'; '.join(parts)}. Nothing else is "
         "looked at. A run that does not get there counts as 'target not reached'."
+    )
+
+
+def corpus_text(data: SpeechData) -> str:
+    """What of the corpus could not be used."""
+    if data.skipped.empty:
+        return "Every utterance of the corpus could be used."
+    kinds = []
+    for problem, rows in data.skipped.groupby("problem"):
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        named = ", ".join(rows["path"].head(_NAMED))
+        kinds.append(f"{str(problem).replace('_', ' ')}: {len(rows)} ({named}{more})")
+    return (
+        f"{len(data.skipped)} utterances of the corpus could not be used and were left out, as the config says "
+        f"(skipped.csv, beside the other tables of the runs, names each): {'; '.join(kinds)}."
     )
 
 
