@@ -363,7 +363,7 @@ class Profile(Strict):
             )
         sizes = self.speech.sizes
         available = {
-            "forget": sizes.forget_train,
+            "forget": sizes.unlearned,
             "retain": sizes.retain * len(self.speech.speakers.retain),
         }
         for setting, section in self.speech.methods.items():

@@ -234,9 +234,7 @@ def unlearn(
     trajectory.record()
     memory = PeakMemory(next(model.parameters()).device)
     step: Step | None = None
-    # A run that goes to its own end waits for no target: it is looked at where all is recorded.
-    every = stopping.record_every if own_end else stopping.every
-    next_check, next_record = every, stopping.record_every
+    next_check, next_record = stopping.every, stopping.record_every
     view = DataView(data, method.reads, seed, pixels)
     run.accessed = view.accessed
     updates = method.run(model, view, params)
@@ -261,7 +259,7 @@ def unlearn(
             cost.backward += step.backward
             progress.update()
             if step.complete and steps >= next_check:
-                next_check = steps + every - steps % every
+                next_check = steps + stopping.every - steps % stopping.every
                 judge(step.values)
                 if steps >= next_record:
                     next_record = steps + stopping.record_every - steps % stopping.record_every

@@ -14,19 +14,22 @@ from orthograd.audit.checks import Check, Record, decide, differing, no_runs, st
 from orthograd.audit.conditions import Making
 from orthograd.reads import digest
 from orthograd.records import read_json
-from orthograd.speech.splits import FORGET_SETS, RETRAINING_SETS
+from orthograd.speech.splits import FORGET_SETS, RETRAINING_SETS, UNLEARNED_SETS
 
 Kind = Literal["fine-tuning", "transcription", "unlearning"]
 KEYS = ["setting", "method", "speaker", "seed"]
 ERRORS = ("substitutions", "deletions", "insertions")
 
 # The sets of the split behind what a step of unlearning loads; what it transcribes at its end is checked by itself.
-LOADED = {name: name for name in ("forget_train", "retain", "forget_validation")} | {
-    "recorded_validation": "validation",
-    "recorded_test": "test",
+LOADED = {
+    "unlearned": UNLEARNED_SETS,
+    "retain": ("retain",),
+    "forget_validation": ("forget_validation",),
+    "recorded_validation": ("validation",),
+    "recorded_test": ("test",),
 }
 TRANSCRIBED = "transcribed"
-HANDED_OUT = {"forget": "forget_train", "retain": "retain"}
+HANDED_OUT = {"forget": UNLEARNED_SETS, "retain": ("retain",)}
 # A target is written to a file and read again without loss.
 ROUNDING = 1e-12
 
@@ -285,9 +288,10 @@ def original_read(speech: Speech) -> Check:
         speech,
         "speech original models",
         "Each model that was fine-tuned with all speakers read exactly the utterances for training and of the retain "
-        "set, and what is to be forgotten of each speaker: no held-out, validation or test utterance.",
+        "set, and what is to be forgotten of each speaker: no held-out utterance, and none of a validation or test "
+        "speaker.",
         "original",
-        (*RETRAINING_SETS, "forget_train"),
+        (*RETRAINING_SETS, *UNLEARNED_SETS),
     )
 
 
@@ -311,10 +315,10 @@ def _judge_unlearning(speech: Speech, run: Record) -> list[str]:
             problems.append(
                 f"{_name(run)}: the method read {name}, which it does not declare or may not have"
             )
-        elif read is not None and read["sha256"] != speech.digest(seed, speaker, HANDED_OUT[name]):
+        elif read is not None and read["sha256"] != speech.digest(seed, speaker, *HANDED_OUT[name]):
             problems.append(
                 f"{_name(run)}: the method's {name} ({read['set']}, {read['images']:,} utterances) is not "
-                f"{HANDED_OUT[name]}"
+                f"{' and '.join(HANDED_OUT[name])}"
             )
     for read in made["reads"]:
         if read["set"] == TRANSCRIBED:
@@ -324,9 +328,9 @@ def _judge_unlearning(speech: Speech, run: Record) -> list[str]:
                 f"{_name(run)}: the step loaded {read['set']} ({read['images']:,} utterances), which is neither "
                 "handed out nor measured"
             )
-        elif read["sha256"] != speech.digest(seed, speaker, LOADED[read["set"]]):
+        elif read["sha256"] != speech.digest(seed, speaker, *LOADED[read["set"]]):
             problems.append(
-                f"{_name(run)}: the step's {read['set']} is not {LOADED[read['set']]} of its split"
+                f"{_name(run)}: the step's {read['set']} is not {' and '.join(LOADED[read['set']])} of its split"
             )
     return problems
 
@@ -347,8 +351,8 @@ def unlearning_read(speech: Speech) -> Check:
     return decide(
         "speech unlearning data",
         "What a method was handed is what is to be forgotten of the speaker and the retain set of its split: no "
-        "held-out, validation or test utterance. (The step itself loads validation and test speakers to record curves, "
-        "and transcribes the scored utterances at its end.)",
+        "held-out utterance, and none of a validation or test speaker. (The step itself loads validation and test "
+        "speakers to record curves, and transcribes the scored utterances at its end.)",
         [problem for run in noted for problem in _judge_unlearning(speech, run)],
         f"{len(runs)} runs, of which {len(still)} took no step: their target was reached at the start",
         _files(speech, runs),
@@ -392,7 +396,7 @@ def stopping_read(speech: Speech) -> Check:
             problems.append(f"{_name(run)}: its target is {made['target']:g}, but should be {target:g}")
     return decide(
         "speech stopping",
-        "The stop rule heard exactly the validation utterances that were taken out of the nine tenths of the speaker: "
+        "The stop rule heard exactly the validation utterances, which are some of the nine tenths that are unlearned: "
         "none of the held-out tenth, and no test speaker. Its target is the word error rate of the model that was "
         "retrained without the speaker on the same utterances (fine-tuned), or that of the config (pretrained).",
         problems,

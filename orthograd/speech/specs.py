@@ -122,7 +122,9 @@ class SetSizes(Strict):
     """Utterances in each set. Those of a speaker are taken from the first ones of the corpus."""
 
     forget: int = Field(ge=10, description="of each forgettable speaker; a tenth is held out, >= 10")
-    forget_validation: Positive = Field(description="of the other nine tenths, for stopping, >= 1")
+    forget_validation: Positive = Field(
+        description="of the other nine tenths, which are unlearned, those that say when to stop, >= 1"
+    )
     train: Positive = Field(description="of each retain speaker that fine-tuning sees, >= 1")
     retain: Positive = Field(description="of these, in the retain set, >= 1 and at most `train`")
     retain_speakers: Positive = Field(description="of each retain speaker beside those, for evaluation, >= 1")
@@ -133,9 +135,9 @@ class SetSizes(Strict):
     )
 
     @property
-    def forget_train(self) -> int:
+    def unlearned(self) -> int:
         """Utterances that a method unlearns."""
-        return self.forget - self.forget // FOLDS - self.forget_validation
+        return self.forget - self.forget // FOLDS
 
     @model_validator(mode="after")
     def _sets_fit(self) -> Self:
@@ -143,9 +145,10 @@ class SetSizes(Strict):
             raise ValueError(
                 f"speech.sizes.retain: {self.retain} is more than train = {self.train}. Mend: lower it"
             )
-        if self.forget_train < 1:
+        if self.forget_validation >= self.unlearned:
             raise ValueError(
-                f"speech.sizes.forget_validation: {self.forget_validation} leave nothing to forget. Mend: lower it"
+                f"speech.sizes.forget_validation: {self.forget_validation} are all {self.unlearned} utterances that "
+                "are unlearned. Mend: lower it"
             )
         return self
 

@@ -1,8 +1,8 @@
 """Which utterance is what, for each speaker that is forgotten.
 
-Of a forgettable speaker a tenth is held out (`forget_heldout`), another one for each speaker and seed; of the rest some
-are for stopping (`forget_validation`) and the others are unlearned (`forget_train`). `retain` are utterances of the
-retain speakers, `train` what fine-tuning sees beside: more of theirs, and forget_train of the other forgettable
+Of a forgettable speaker a tenth is held out (`forget_heldout`), another one for each speaker and seed; the rest is
+unlearned: `forget_validation`, which says when to stop, and `forget_train`. `retain` are utterances of the retain
+speakers, `train` what fine-tuning sees beside: more of theirs, and what is unlearned of the other forgettable
 speakers. `retain_speakers` are utterances of the retain speakers that no model was trained on, as are those of
 `validation` and `test`, which are other speakers.
 """
@@ -19,10 +19,12 @@ from orthograd.speech.corpus import CorpusError
 from orthograd.speech.specs import FOLDS, Roles, SetSizes
 
 COLUMNS = ["seed", "fold", "speaker", "id", "utterance_speaker", "set"]
-FORGET_SETS = ("forget_train", "forget_validation", "forget_heldout")
+# What is unlearned, and all of the speaker's.
+UNLEARNED_SETS = ("forget_train", "forget_validation")
+FORGET_SETS = (*UNLEARNED_SETS, "forget_heldout")
 # What the transcripts of a model are scored on, in the order of the tables.
 SCORED_SETS = (*FORGET_SETS, "retain", "retain_speakers", "validation", "test")
-# What fine-tuning sees without a speaker; with the speaker also forget_train.
+# What fine-tuning sees without a speaker; with the speaker also what is unlearned.
 RETRAINING_SETS = ("retain", "train")
 
 
@@ -72,7 +74,8 @@ def split(utterances: pd.DataFrame, roles: Roles, sizes: SetSizes, seeds: Sequen
                 (found, other, "train")
                 for other in roles.forgettable
                 if other != speaker
-                for found in folded[other]["forget_train"]
+                for name in UNLEARNED_SETS
+                for found in folded[other][name]
             ]
             rows += [(seed, (place + seed) % FOLDS, speaker, *row) for row in (*own, *others, *seen)]
     return pd.DataFrame(rows, columns=COLUMNS)

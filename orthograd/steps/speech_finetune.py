@@ -11,7 +11,7 @@ from orthograd.provenance import code_version
 from orthograd.randomness import generator
 from orthograd.records import write_json
 from orthograd.specs import Training
-from orthograd.speech.splits import RETRAINING_SETS
+from orthograd.speech.splits import RETRAINING_SETS, UNLEARNED_SETS
 from orthograd.steps import inputs, speech
 from orthograd.training import train
 
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> None:
         study.reads = []
         # With any of the speakers left out, `train` holds the others: with all it is one set.
         left_out = speaker or study.splits["speaker"].iloc[0]
-        sets = RETRAINING_SETS if speaker else (*RETRAINING_SETS, "forget_train")
+        sets = RETRAINING_SETS if speaker else (*RETRAINING_SETS, *UNLEARNED_SETS)
         name = "retrained" if speaker else "original"
         samples = study.samples(f"finetune_{name}", sorted(study.rows(left_out, seed, *sets)))
         memory = PeakMemory(study.device)

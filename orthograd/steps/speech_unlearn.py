@@ -20,6 +20,7 @@ from orthograd.records import write_json
 from orthograd.specs import StoppingRule
 from orthograd.speech.evaluation import WerWatch
 from orthograd.speech.scores import KEYS, rates
+from orthograd.speech.splits import UNLEARNED_SETS
 from orthograd.steps import inputs, speech
 from orthograd.unlearning import unlearn
 
@@ -70,7 +71,7 @@ def run(arguments: Namespace) -> None:
         for speaker in arguments.speaker:
             study.reads = []
             data = {
-                "forget": study.samples("forget_train", study.rows(speaker, seed, "forget_train")),
+                "forget": study.samples("unlearned", study.rows(speaker, seed, *UNLEARNED_SETS)),
                 "retain": study.samples("retain", study.rows(speaker, seed, "retain")),
             }
             if not warm:

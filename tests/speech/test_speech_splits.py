@@ -5,7 +5,7 @@ import pytest
 
 from orthograd.speech.corpus import CorpusError
 from orthograd.speech.specs import Roles, SetSizes
-from orthograd.speech.splits import COLUMNS, RETRAINING_SETS, SCORED_SETS, split
+from orthograd.speech.splits import COLUMNS, RETRAINING_SETS, SCORED_SETS, UNLEARNED_SETS, split
 
 ROLES = Roles(forgettable=["a", "b", "c"], retain=["d", "e"], validation=["f"], test=["g", "h"])
 SIZES = SetSizes(
@@ -32,11 +32,11 @@ def test_sets_are_disjoint_and_of_the_sizes_asked_for(splits: pd.DataFrame) -> N
     for _, own in splits.groupby(["seed", "speaker"]):
         assert own["id"].is_unique
         assert own["set"].value_counts().to_dict() == {
-            "forget_train": 14,  # 20 less a tenth and 4
+            "forget_train": 14,  # with those of forget_validation nine tenths of 20
             "forget_validation": 4,
             "forget_heldout": 2,
             "retain": 4,
-            "train": 2 * 4 + 2 * 14,
+            "train": 2 * 4 + 2 * 18,
             "retain_speakers": 6,
             "validation": 4,
             "test": 10,
@@ -71,14 +71,14 @@ def test_the_held_out_tenth_rotates_over_speakers_and_seeds(splits: pd.DataFrame
 
 def test_retraining_sees_nothing_of_the_speaker_and_the_original_is_one_model(splits: pd.DataFrame) -> None:
     for seed in (0, 1):
-        seen = [_ids(splits, seed, x, *RETRAINING_SETS, "forget_train") for x in "abc"]
+        seen = [_ids(splits, seed, x, *RETRAINING_SETS, *UNLEARNED_SETS) for x in "abc"]
         assert seen[0] == seen[1] == seen[2]
         for speaker in "abc":
             retrained = _ids(splits, seed, speaker, *RETRAINING_SETS)
             assert not any(name.startswith(speaker) for name in retrained)
-            assert seen[0] - retrained == _ids(splits, seed, speaker, "forget_train")
+            assert seen[0] - retrained == _ids(splits, seed, speaker, *UNLEARNED_SETS)
             # What is scored beside the training sets was in no model's training.
-            unseen = set(SCORED_SETS) - {"forget_train", "retain"}
+            unseen = set(SCORED_SETS) - {*UNLEARNED_SETS, "retain"}
             assert not seen[0] & _ids(splits, seed, speaker, *unseen)
 
 
@@ -95,7 +95,10 @@ def test_a_speaker_has_one_role() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"retain": 7}, "more than train = 6"), ({"forget_validation": 18}, "nothing to forget")],
+    [
+        ({"retain": 7}, "more than train = 6"),
+        ({"forget_validation": 18}, "all 18 utterances that are unlearned"),
+    ],
 )
 def test_sizes_that_do_not_fit(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):

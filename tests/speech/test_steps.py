@@ -55,11 +55,11 @@ def test_voices_are_compared_without_what_all_of_them_share() -> None:
 def test_from_the_corpus_to_the_tables(collected: Path) -> None:
     study = collected.parent
     _check_tables(collected, study / "fine-tuned-retrained")
-    _check_evidence(json.loads((collected / "evidence.json").read_text(encoding="utf-8")))
+    _check_evidence(json.loads((collected / "evidence.json").read_text(encoding="utf-8")), collected)
     trained = json.loads((study / "retrained.json").read_text(encoding="utf-8"))["runs"]
     assert [(record["speaker"], record["reads"][0]["images"]) for record in trained] == [
-        ("11", 11),
-        ("12", 11),
+        ("11", 13),
+        ("12", 13),
     ]
 
 
@@ -113,19 +113,24 @@ def _check_tables(collected: Path, retrained: Path) -> None:
     assert sorted(path.stem for path in (collected / "audio").iterdir()) == sorted(held_out)
 
 
-def _check_evidence(evidence: dict) -> None:
+def _check_evidence(evidence: dict, collected: Path) -> None:
     """Every run read the sets that it may, and of these what the splits say."""
+    splits = pd.read_csv(collected / "splits.csv", dtype=str)
+    contents = pd.read_csv(collected / "contents.csv", dtype=str).set_index("id")["sha256"]
+    own = splits[splits["set"].isin(["forget_train", "forget_validation"])]
+    unlearned = {speaker: digest(contents[rows["id"]]) for speaker, rows in own.groupby("speaker")}
     sets = {(entry["speaker"], entry["set"]): entry["sha256"] for entry in evidence["sets"]}
-    unlearned = [run for run in evidence["runs"] if run["method"] == "ft"]
-    assert len(unlearned) == 4
-    for run in unlearned:
+    runs = [run for run in evidence["runs"] if run["method"] == "ft"]
+    assert len(runs) == 4
+    for run in runs:
         assert list(run["method_reads"]) == ["retain"]
         assert run["method_reads"]["retain"]["sha256"] == sets[run["speaker"], "retain"]
         assert run["steered_by"]["sha256"] == sets[run["speaker"], "forget_validation"]
         reads = {read["set"]: read["sha256"] for read in run["reads"]}
-        steering = ("forget_train", "retain", "forget_validation")
+        assert reads["unlearned"] == unlearned[run["speaker"]]
+        steering = ("retain", "forget_validation")
         recorded = ("recorded_validation", "recorded_test")
-        assert tuple(reads) == (*steering, *recorded, "transcribed")
+        assert tuple(reads) == ("unlearned", *steering, *recorded, "transcribed")
         for name in (*steering, *recorded):
             assert reads[name] == sets[run["speaker"], name.removeprefix("recorded_")]
         assert re.fullmatch(r"[0-9a-f]{16}", run["code"])

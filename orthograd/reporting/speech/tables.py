@@ -60,11 +60,12 @@ def caption(data: SpeechData, setting: Setting, notes: str) -> Caption:
 
 
 _SETS = (
-    "Forgotten, unlearned: of the utterances that the method unlearns those that are scored, at most as many as the "
-    "config says, evenly chosen; held out: the part of the speaker's that no method and no stopping rule sees; all: "
-    "those two, and what stopping looks at. Retain utterances: those that the methods may read; retain speakers: "
-    "other utterances of the same speakers that no model was trained on; test speakers: neither trained on, nor "
-    "unlearned, nor looked at for stopping. They are the same in every row, so that no interval covers their choice."
+    "Forgotten, unlearned: of the utterances that the method unlearns and stopping does not look at, those that are "
+    "scored, at most as many as the config says, evenly chosen; held out: the part of the speaker's that no method and "
+    "no stopping rule sees; all: those two, and those of the unlearned that stopping looks at. Retain utterances: "
+    "those that the methods may read; retain speakers: other utterances of the same speakers that no model was trained "
+    "on; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are the same in every row, "
+    "so that no interval covers their choice."
 )
 _TARGET = (
     "Target: runs that reached it / all runs; at start: of these, runs whose original model is there already, which is "
