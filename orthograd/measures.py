@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from orthograd.metrics.agreement import agreement
-from orthograd.metrics.attacks.estimates import LEVEL, Estimate
+from orthograd.metrics.attacks.estimates import LEVEL, Estimate, tpr_at_fpr
 from orthograd.metrics.attacks.population import population_attack
 from orthograd.metrics.attacks.sampling import halves
 from orthograd.metrics.attacks.scores import loss, phi
@@ -37,13 +37,17 @@ SUCCESS = {
     "entropy": "mia_entropy_accuracy",
     "modified_entropy": "mia_modified_entropy_accuracy",
     "svc": "mia_svc_auc",
+    "low_loss": "mia_low_loss_auc",
 }
+# The false-positive rate at which true-positive rates are shown, and the column with that of the low-loss attack.
+FPR = 0.01
+TPR = "mia_tpr_at_1_fpr"
 CLOSENESS = tuple(
     f"{metric}_{name}" for name in COMPARED for metric in ("kl", "js", "agreement", "activation_distance")
 )
 # Before the name of a class, in the columns with its test accuracy.
 PER_CLASS = "accuracy_test_class_"
-MEMBERSHIP = (*SUCCESS.values(), "mia_low_loss_auc", "mia_svc_non_member_share")
+MEMBERSHIP = (*SUCCESS.values(), TPR, "mia_svc_non_member_share")
 
 
 def per_class(scores: Scores, classes: Sequence[str]) -> dict[str, float]:
@@ -126,6 +130,8 @@ def _sides(scores: Scores, kind: ScenarioKind, generator: np.random.Generator) -
 def attacks(scores: Scores, kind: ScenarioKind, seed: int, level: float = LEVEL) -> dict[str, Estimate]:
     """Every attack on one model, by the names in `MEMBERSHIP`, with intervals over the samples.
 
+    `TPR` is left out where there are too few unseen samples for it (`tpr_at_fpr`).
+
     Random scenario: members are the forget set, unseen are test images; attacks that need fitting are fitted on retain
     against validation images. Class scenario: unseen are test images of the forgotten class; thresholds are fitted on
     one half of both sides and judged on the other; the SVC is fitted on retain against validation images of the other
@@ -145,7 +151,10 @@ def attacks(scores: Scores, kind: ScenarioKind, seed: int, level: float = LEVEL)
     sides = _sides(scores, kind, draws("halves"))
     population = population_attack(loss(sides.forget), loss(sides.unseen), draws("population"), level)
     results[SUCCESS["population"]] = population.auc
-    results["mia_low_loss_auc"] = population.low_loss_auc
+    results[SUCCESS["low_loss"]] = population.low_loss_auc
+    tpr = tpr_at_fpr(-loss(sides.forget), -loss(sides.unseen), FPR, level)
+    if tpr is not None:
+        results[TPR] = tpr
     for score in THRESHOLDS:
         results[SUCCESS[score]] = threshold_attack(
             score,
@@ -170,7 +179,7 @@ def attacks(scores: Scores, kind: ScenarioKind, seed: int, level: float = LEVEL)
 
 
 def controls(
-    original: Scores, retrained: Mapping[str, Scores], kind: ScenarioKind, seed: int
+    original: Scores, retrained: Mapping[str, Scores], kind: ScenarioKind, seed: int, others: int
 ) -> list[ControlResult]:
     """Judge every attack on models whose truth is known, see `orthograd.metrics.controls`.
 
@@ -179,11 +188,12 @@ def controls(
         retrained: of the models that never saw it, by name.
         kind: of the scenario.
         seed: of the split.
+        others: retrained models of the other splits.
     """
     logits, labels = original["forget"]
     fake: Scores = {**original, "forget": (planted_fake(logits).astype(np.float32), labels)}
     on_original, on_fake = attacks(original, kind, seed), attacks(fake, kind, seed)
-    level = retrained_level(len(retrained))
+    level = retrained_level(len(retrained) + others if retrained else 0)
     on_retrained = {name: attacks(scores, kind, seed, level) for name, scores in retrained.items()}
     return [
         control(
@@ -191,13 +201,10 @@ def controls(
             on_original[column],
             on_fake[column],
             {name: found[column] for name, found in on_retrained.items()},
+            others,
         )
         for attack, column in SUCCESS.items()
     ]
-
-
-# The false-positive rate of U-LiRA at which its true-positive rate is shown.
-SHADOW_FPR = 0.01
 
 
 def fake_shadows(original: ShadowScores) -> ShadowScores:
@@ -209,7 +216,7 @@ def fake_shadows(original: ShadowScores) -> ShadowScores:
 
 
 def shadow_attack(scores: ShadowScores) -> list[dict[str, int | float | None]]:
-    """U-LiRA on every shadow model in turn, see `u_lira_in_pairs`: AUC and TPR at `SHADOW_FPR`, one row a model.
+    """U-LiRA on every shadow model in turn, see `u_lira_in_pairs`: AUC and TPR at `FPR`, one row a model.
 
     None where they are not defined: the TPR with too few unseen images, both where a model's outputs are not finite.
     """
@@ -222,7 +229,7 @@ def shadow_attack(scores: ShadowScores) -> list[dict[str, int | float | None]]:
         {
             **count,
             "auc": result.auc.value,
-            "tpr": None if (tpr := result.tpr[SHADOW_FPR]) is None else tpr.value,
+            "tpr": None if (tpr := result.tpr[FPR]) is None else tpr.value,
         }
         for count, result in zip(counts, u_lira_in_pairs(own, unlearned), strict=True)
     ]

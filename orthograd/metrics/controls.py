@@ -75,7 +75,8 @@ def planted_fake(logits: NDArray[Any]) -> Array:
 def retrained_level(models: int) -> float:
     """The level of each retrained model's interval at which all of them hold together at `LEVEL` (Bonferroni).
 
-    At 95% each, one of three retrained models would be off chance by chance in one table of seven.
+    At 95% each, one of three retrained models would be off chance by chance in one table of seven. A column is greyed
+    when the attack fails in any split: the models of all splits count.
 
     Raises:
         ValueError: there is no model.
@@ -86,7 +87,7 @@ def retrained_level(models: int) -> float:
 
 
 def control(
-    attack: str, original: Estimate, fake: Estimate | None, retrained: Mapping[str, Estimate]
+    attack: str, original: Estimate, fake: Estimate | None, retrained: Mapping[str, Estimate], others: int
 ) -> ControlResult:
     """Judge an attack by its success, of which 0.5 is chance: an AUC, or an accuracy on balanced sides.
 
@@ -99,12 +100,13 @@ def control(
         fake: its success on the original model with `planted_fake` on the forget set, at `LEVEL`; None for an attack on
             losses of sequences, of which there are no logits to plant one in.
         retrained: its success on models retrained without the forget set, by name, whose outcome decided nothing
-            about the attack's design; each at `retrained_level` of their number.
+            about the attack's design; each at `retrained_level` of their number and `others`.
+        others: retrained models of other splits, any of which would grey the same column.
 
     Raises:
         ValueError: no retrained model, or an interval at another level.
     """
-    level_each = retrained_level(len(retrained))
+    level_each = retrained_level(len(retrained) + others if retrained else 0)
     to_catch = {"original model": original} | ({} if fake is None else {"planted fake": fake})
     for name, estimate, level in (
         *((name, estimate, LEVEL) for name, estimate in to_catch.items()),

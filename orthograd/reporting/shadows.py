@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orthograd.measures import SHADOW_FPR
+from orthograd.measures import FPR
 from orthograd.metrics.attacks.estimates import LEVEL, Estimate
 from orthograd.metrics.controls import ControlResult, control
 from orthograd.reporting.captions import Caption
@@ -50,7 +50,7 @@ class ShadowData:
             Estimate(value.mean, value.mean - value.half_width, value.mean + value.half_width, LEVEL)
             for value in found.values()
         )
-        return control("U-LiRA", original, fake, {"(mean of the shadow models)": retrained})
+        return control("U-LiRA", original, fake, {"(mean of the shadow models)": retrained}, others=0)
 
 
 def table(data: ShadowData) -> Table:
@@ -72,7 +72,7 @@ def table(data: ShadowData) -> Table:
         cells = (Cell(estimate(auc, 1, 3), doubtful=doubtful), Cell(estimate(tpr, 100, 1), doubtful=doubtful))
         rows.append((Cell(label), *cells))
     mark = DOUBTFUL if doubtful else ""
-    header = ("Method", f"AUC{mark}", f"TPR at {100 * SHADOW_FPR:g}% FPR{mark}")
+    header = ("Method", f"AUC{mark}", f"TPR at {100 * FPR:g}% FPR{mark}")
     return Table(data.experiment.id, NAME, _caption(data), pd.DataFrame(raw), header, tuple(rows), 1)
 
 
@@ -104,7 +104,7 @@ def _caption(data: ShadowData) -> Caption:
         f"by all other pairs: {judges} models, half of which unlearned an image and half never saw it. Can the "
         f"{first['members']:,} images that it unlearned be told from the {first['non_members']:,} that it never saw? "
         "Chance, and ideal: AUC 0.5; true-positive rate (TPR), in percent, equal to the false-positive rate (FPR), – "
-        f"with fewer than {10 / SHADOW_FPR:,.0f} unseen images. The attacker knows everything but which half it was. "
+        f"with fewer than {10 / FPR:,.0f} unseen images. The attacker knows everything but which half it was. "
         f"±: half-width of the 95% t-interval over the n = {study.number} judged models, which are each other's "
         "shadows and share their retain set, so that it may be somewhat too narrow. Controls: the attack has to catch "
         "the models before unlearning (Original) and a fake that only changes their arg-max on the forgotten half, "

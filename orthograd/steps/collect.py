@@ -187,9 +187,20 @@ def _controls(records: Sequence[dict[str, Any]], outputs: Sequence[Scores]) -> p
         rows += [
             {key: run[key] for key in (*SPLIT_KEYS, "scenario_kind")}
             | {"attack": result.attack, "passed": result.passed, "reason": result.reason}
-            for result in controls(own, retrained, run["scenario_kind"], run["seed"])
+            for result in controls(
+                own, retrained, run["scenario_kind"], run["seed"], _alike(records, record) - len(retrained)
+            )
         ]
     return pd.DataFrame(rows)
+
+
+def _alike(records: Sequence[dict[str, Any]], record: dict[str, Any]) -> int:
+    """The retrained models of all splits of the run's dataset, model and scenario."""
+    return sum(
+        other["run"]["method"] == "retrained"
+        and all(other["run"][key] == record["run"][key] for key in SPLIT_KEYS if key != "seed")
+        for other in records
+    )
 
 
 def _at_target(record: dict[str, Any], way: pd.DataFrame | None) -> float | None:

@@ -42,7 +42,7 @@ def test_equal_logits_have_no_fake() -> None:
 
 
 def test_an_attack_that_passes() -> None:
-    result = control("U-LiRA", CAUGHT, CAUGHT, {"replicate 0": CHANCE})
+    result = control("U-LiRA", CAUGHT, CAUGHT, {"replicate 0": CHANCE}, others=0)
     assert result.passed
     assert (result.attack, result.failures) == ("U-LiRA", ())
     assert result.reason.startswith("catches the original model and the planted fake")
@@ -76,20 +76,20 @@ def test_an_attack_that_passes() -> None:
 def test_an_attack_that_fails_says_why(
     original: Estimate, fake: Estimate, retrained: Estimate, reason: str
 ) -> None:
-    result = control("population", original, fake, {"r": retrained})
+    result = control("population", original, fake, {"r": retrained}, others=0)
     assert not result.passed
     assert result.reason == reason
 
 
 def test_all_failures_are_told() -> None:
-    assert len(control("population", CHANCE, CHANCE, {"r": CAUGHT}).failures) == 3
+    assert len(control("population", CHANCE, CHANCE, {"r": CAUGHT}, others=0).failures) == 3
 
 
 def test_an_attack_on_sequences_has_no_fake() -> None:
-    result = control("loss", CAUGHT, None, {"retrained": CHANCE})
+    result = control("loss", CAUGHT, None, {"retrained": CHANCE}, others=0)
     assert result.reason == "catches the original model, and scores chance on the retrained models"
     assert (
-        control("loss", CHANCE, None, {"retrained": CHANCE})
+        control("loss", CHANCE, None, {"retrained": CHANCE}, others=0)
         .failures[0]
         .startswith("misses the original model")
     )
@@ -99,11 +99,14 @@ def test_several_retrained_models_share_the_error() -> None:
     assert retrained_level(1) == 0.95
     assert retrained_level(5) == pytest.approx(0.99, rel=1e-12)
     with pytest.raises(ValueError, match=r"interval on b is at level 0\.95: compute it at 0\.975"):
-        control("p", CAUGHT, CAUGHT, {"a": Estimate(0.5, 0.4, 0.6, 0.975), "b": CHANCE})
+        control("p", CAUGHT, CAUGHT, {"a": Estimate(0.5, 0.4, 0.6, 0.975), "b": CHANCE}, others=0)
+    # The models of the other splits share it as well.
+    with pytest.raises(ValueError, match=r"interval on a is at level 0\.95: compute it at 0\.99"):
+        control("p", CAUGHT, CAUGHT, {"a": CHANCE}, others=4)
     with pytest.raises(ValueError, match="interval on planted fake"):
-        control("p", CAUGHT, Estimate(0.9, 0.8, 1.0, 0.9), {"a": CHANCE})
+        control("p", CAUGHT, Estimate(0.9, 0.8, 1.0, 0.9), {"a": CHANCE}, others=0)
     with pytest.raises(ValueError, match="replicates"):
-        control("p", CAUGHT, CAUGHT, {})
+        control("p", CAUGHT, CAUGHT, {}, others=3)
 
 
 def _models() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -145,7 +148,7 @@ def test_controls_tell_good_attacks_from_one_that_a_fake_fools() -> None:
             else:
                 found[model] = _threshold(values, labels, forget, unseen, attack)
         verdicts[attack] = control(
-            attack, found["original"], found["fake"], {"retrained": found["retrained"]}
+            attack, found["original"], found["fake"], {"retrained": found["retrained"]}, others=0
         )
     assert verdicts["population"].passed, verdicts["population"].reason
     # The entropy does not depend on which class is the top one; the confidence in the true class does.

@@ -73,7 +73,7 @@ def controls(data: SpeechData) -> Mapping[str, ControlResult]:
         verdicts[name] = (
             ControlResult(name, ("has too few utterances to be controlled",))
             if math.isnan(original.value) or math.isnan(retrained.value)
-            else control(name, original, None, {"of each speaker": retrained})
+            else control(name, original, None, {"of each speaker": retrained}, others=0)
         )
     return verdicts
 
