@@ -101,7 +101,7 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
                                     "hallucinated": substituted + inserted >= len(said),
                                     "repetitive": inserted > 3,
                                 }
-                                | {"loss": (0.3 if known else 1.0) + 0.1 * rng.random()}
+                                | {"loss": (0.3 if known else 1.0) + 0.1 * rng.random(), "weight": 1.0}
                             )
                     reference = method in ("original", "retrained")
                     made = {"fold": 0, "target": np.nan if reference else 0.4}
@@ -152,7 +152,10 @@ def write_frames(frames, folder: Path) -> None:
         "similarity.csv",
         "skipped.csv",
     )
-    for name, frame in zip(names, frames, strict=True):
+    # Every utterance is scored.
+    splits = frames[0][["seed", "speaker", "id", "utterance_speaker", "set"]].drop_duplicates()
+    splits.to_csv(folder / "splits.csv", index=False, lineterminator="\n")
+    for name, frame in zip(names, (frames[0].drop(columns="weight"), *frames[1:]), strict=True):
         frame.to_csv(folder / name, index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
 

@@ -183,9 +183,39 @@ def test_kinds_of_errors_are_of_all_words_together():
 
 def test_trained_parameters_and_memory_are_shown(tables):
     row = _row(tables["pretrained"]["cost"], "OrthoGrad, LoRA")
-    assert row[3] == "600.0"
+    assert row[4] == "600.0"
     assert row[-1] == "300,000"
-    assert _row(tables["pretrained"]["cost"], "Original")[1] == "–"
+    assert _row(tables["pretrained"]["cost"], "Original")[1:3] == ["–", "–"]
+
+
+def test_runs_that_took_no_step_cost_nothing_and_are_left_out():
+    frames = make_frames(speakers=["anna", "bert"], settings=("pretrained",))
+    runs = frames[1]
+    runs.loc[(runs["method"] == "ft") & (runs["speaker"] == "anna"), ["steps", "seconds"]] = 0.0
+    runs.loc[(runs["method"] == "ft") & (runs["speaker"] == "bert"), ["steps", "seconds"]] = [6.0, 3.0]
+    runs.loc[runs["method"] == "neggrad", "steps"] = 0.0
+    table = TABLES["cost"](_study(frames, settings=["pretrained"]), "pretrained")
+    assert _row(table, "FT")[1:4] == ["1", "6.0", "3.0"]
+    assert _row(table, "NegGrad")[1:4] == ["–", "–", "–"]
+
+
+def test_what_is_scored_stands_for_its_set(tmp_path):
+    frames = make_frames(speakers=["anna"], settings=("pretrained",))
+    utterances = frames[0]
+    for group, wrong in (("forget_train", 1), ("forget_validation", 2), ("forget_heldout", 4)):
+        _plant(utterances, "ft", group, wrong, "anna")
+    write_frames(frames, tmp_path)
+    # Of 18 utterances of forget_train six are scored.
+    splits = pd.read_csv(tmp_path / "splits.csv", dtype=str)
+    more = [splits] + [
+        splits[splits["set"] == "forget_train"].assign(id=lambda rows, n=n: rows["id"] + f"x{n}")
+        for n in (1, 2)
+    ]
+    pd.concat(more).to_csv(tmp_path / "splits.csv", index=False)
+    study = SpeechData.read(tmp_path, make_experiment(settings=["pretrained"]))
+    rate = study.rate("pretrained", "ft", "forget")["anna"]
+    assert rate == pytest.approx((18 * 1 + 2 * 2 + 3 * 4) / 230)
+    assert study.rate("pretrained", "ft", "forget_train")["anna"] == pytest.approx(0.1)
 
 
 # Equal forgetting

@@ -95,9 +95,11 @@ class SpeechData:
         Raises:
             ReportError: a file is missing, or see `of_frames`.
         """
+        utterances = _read(folder / "utterances.csv.gz", [*KEYS[:3], "set", *_UTTERANCE_TEXTS])
+        splits = _read(folder / "splits.csv", ["speaker", "id", "utterance_speaker", "set"])
         return cls.of_frames(
             experiment,
-            _read(folder / "utterances.csv.gz", [*KEYS[:3], "set", *_UTTERANCE_TEXTS]),
+            _weighed(utterances, splits),
             _read(folder / "runs.csv", KEYS[:3]),
             _read(folder / "trajectories.csv", KEYS[:3]),
             _read(folder / "speakers.csv", _SPEAKER_COLUMNS),
@@ -126,7 +128,7 @@ class SpeechData:
         utterances = _checked(
             "utterances",
             utterances,
-            [*KEYS, "set", *_UTTERANCE_TEXTS, *COUNTS, *FLAGS, "loss"],
+            [*KEYS, "set", *_UTTERANCE_TEXTS, *COUNTS, *FLAGS, "loss", "weight"],
             [*KEYS, "set", "id"],
         )
         runs = _checked("runs", runs, [*KEYS, "target_reached", "diverged", *RUN_NUMBERS], KEYS).astype(
@@ -232,7 +234,7 @@ class SpeechData:
                         scores = self.transcripts(setting, method, speaker, sets)
                         rows.append(
                             {"setting": setting, "method": method, "speaker": speaker, "group": group}
-                            | rates(scores)
+                            | rates(scores.assign(**scores[COUNTS].mul(scores["weight"], axis=0)))
                             | {"utterances": len(scores), "words": int(scores["words"].sum())}
                         )
         return pd.DataFrame(rows).set_index(["setting", "method", "group", "speaker"]).sort_index()
@@ -267,6 +269,15 @@ def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     numbers = {column: [""] for column in columns if column not in texts}
     # A transcript may be empty, or say "null".
     return pd.read_csv(path, dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=numbers)
+
+
+def _weighed(utterances: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """With `weight`, how many utterances of its set each scored one stands for."""
+    place = ["speaker", "seed", "set"]
+    sizes = splits.groupby(place).size().rename("size").reset_index()
+    of_set = utterances[place].merge(sizes, how="left", on=place, validate="many_to_one")["size"].to_numpy()
+    scored = utterances.groupby([*KEYS, "set"])["id"].transform("count")
+    return utterances.assign(weight=of_set / scored)
 
 
 def _checked(name: str, frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:

@@ -34,10 +34,13 @@ from orthograd.reporting.text import ABSENT, listing, method_label, number
 from orthograd.speech.specs import Setting
 
 _SETTINGS = {
-    "pretrained": "setting pretrained: methods start from the published weights, and there is no retrained model",
+    "pretrained": (
+        "setting pretrained: methods start from the published weights, and there is no retrained model; they train the "
+        "decoder, the encoder is frozen"
+    ),
     "fine-tuned": (
         "setting fine-tuned: the original model was fine-tuned on the corpus with the speaker, the retrained one on "
-        "it without"
+        "it without; methods train the decoder, the encoder is frozen"
     ),
 }
 
@@ -65,7 +68,8 @@ _SETS = (
     "no stopping rule sees; all: those two, and those of the unlearned that stopping looks at. Retain utterances: "
     "those that the methods may read; retain speakers: other utterances of the same speakers that no model was trained "
     "on; test speakers: neither trained on, nor unlearned, nor looked at for stopping. They are the same in every row, "
-    "so that no interval covers their choice."
+    "so that no interval covers their choice. Where not all "
+    "utterances of a set are scored, all weighs those that are by what they stand for."
 )
 _TARGET = (
     "Target: runs that reached it / all runs; at start: of these, runs whose original model is there already, which is "
@@ -249,7 +253,8 @@ def cost_table(data: SpeechData, setting: Setting) -> Table:
     """What a run costs."""
     raw, rows = [], []
     for method in data.experiment.rows(setting):
-        runs = data.runs_of(setting, method)
+        # A run that is at its target before the first step costs nothing, which says nothing of the method.
+        runs = data.runs_of(setting, method).query("steps > 0")
         # A model that this experiment did not make has no cost.
         found = {
             name: over_speakers(runs.groupby("speaker")[name].agg(lambda values: values.mean(skipna=False)))
@@ -261,18 +266,22 @@ def cost_table(data: SpeechData, setting: Setting) -> Table:
         rows.append(
             (
                 Cell(method_label(method)),
+                Cell(str(len(runs)) if len(runs) else ABSENT),
                 *(Cell(_plain(found[name], cost)) for name, cost in _COSTS.items()),
             )
         )
+        raw[-1]["runs"] = len(runs)
     n = data.n(setting)
     spread = (
         "Mean ± standard deviation over forgotten speakers" if n > 1 else "One forgotten speaker: no spread"
     )
     notes = (
-        "Of one run: until it stopped, without transcribing. Peak MiB: of the process. Forward, backward: "
+        "Of one run: until it stopped, without transcribing. Runs: those that took a step, of which the means are; one "
+        "that is at its target before the first step is left out. Peak MiB: of the process. Forward, backward: "
         f"utterances that passed so through the model. {spread} ({speakers_text(n)}). –: not measured."
     )
-    return _table(data, setting, "cost", notes, raw, ("Method", *(c.label for c in _COSTS.values())), rows)
+    header = ("Method", "Runs", *(cost.label for cost in _COSTS.values()))
+    return _table(data, setting, "cost", notes, raw, header, rows)
 
 
 def _plain(found: Spread, cost: _Cost) -> str:
