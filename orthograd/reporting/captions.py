@@ -38,21 +38,23 @@ class Caption:
 
 def accuracy(data: ExperimentData) -> Caption:
     """Caption of the accuracy table."""
-    floor = (
-        "in the row Retrained it is measured between the references of one seed (noise floor)"
-        if data.replicates[1] > 1
-        else "the row Retrained has none, since a noise floor needs two references a seed"
-    )
     return Caption(
         data.experiment.title,
         _setting(data),
         f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). |Δ|: distance of an accuracy "
         "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
-        f"forget, retain and test; {floor}. {_spread(data)} Target: runs that reached the forget target / "
+        f"forget, retain and test; {noise_floor(data)}. {_spread(data)} Target: runs that reached the forget target / "
         "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
         f"not ranked (–). {_published(data)}{_diverged(data)}Elsewhere – means not defined. "
         f"{_claims(data, 'smallest mean gap among the ranked methods')}",
     )
+
+
+def noise_floor(data: ExperimentData) -> str:
+    """What the gap in the row Retrained is."""
+    if data.replicates[1] > 1:
+        return "in the row Retrained it is measured between the references of one seed (noise floor)"
+    return "the row Retrained has none, since a noise floor needs two references a seed"
 
 
 def _diverged(data: ExperimentData) -> str:

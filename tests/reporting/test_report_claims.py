@@ -195,15 +195,52 @@ def test_claim_3_by_the_slopes():
     finding = _decide(3, _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0}))
     assert finding.outcome == "supported"
     assert "125, 500 and 2,000 retain images" in finding.text
-    assert "0.50 ± 0.00 points (test accuracy at equal forgetting)" in finding.text
+    assert "0.50 ± 0.00 points (at equal forgetting) and 0.50 ± 0.00 points (by gap)" in finding.text
     assert "FT, at equal forgetting: 1.50 ± 0.00 points (above 0 in 3 of 3 seeds)" in finding.text
-    assert "NegGrad+, gap: 0.50" in finding.text
+    assert "NegGrad+, by gap: 0.50" in finding.text
     # NegGrad reads no retain data, so that its slope says nothing.
     assert "NegGrad," not in finding.text
     # A fall is a dependence, too.
     assert _decide(3, _dependence({"orthograd": -1.5})).outcome == "not supported"
     only_gap = _dependence({"orthograd": 0.5}, {"orthograd": 3.0})
     assert _decide(3, only_gap).outcome == "not supported"
+
+
+def test_claim_3_compares_the_gap_only_where_the_target_was_reached_everywhere():
+    def missed(method, slopes, seed=1):
+        study = _dependence(slopes)
+        runs = study.data.runs
+        rows = (runs["method"] == method) & (runs["seed"] == seed) & (runs["retain_size"] == SIZES[0])
+        runs.loc[rows, "target_reached"] = False
+        return _decide(3, study)
+
+    good = {"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0}
+    finding = missed("ft", good)
+    # All that are compared hold, but not all are compared.
+    assert finding.outcome == "not testable here"
+    assert "Not compared: by gap (target missed in some seed and size) FT." in finding.text
+    assert "FT, at equal forgetting: 1.50" in finding.text
+    assert "FT, by gap" not in finding.text
+    assert "NegGrad+, by gap: 0.50" in finding.text
+    # One that is compared contradicts.
+    assert missed("ft", good | {"neggrad_plus": 0.2}).outcome == "not supported"
+    # OrthoGrad itself has no gap to compare then.
+    finding = missed("orthograd", good)
+    assert finding.outcome == "not testable here"
+    assert "(target missed in some seed and size) OrthoGrad." in finding.text
+    assert "points (by gap)" not in finding.text
+    assert "by gap:" not in finding.text
+    # NegGrad reads no retain images, and is not missed.
+    assert missed("neggrad", good).outcome == "supported"
+
+
+def test_claim_3_is_not_supported_without_a_baseline_at_equal_forgetting():
+    study = _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0})
+    _plant(study.data.runs, "test_at_target", {"ft": np.nan}, SIZES[1])
+    finding = _decide(3, study)
+    assert finding.outcome == "not testable here"
+    assert "Not compared: at equal forgetting (without a value in some seed and size) FT." in finding.text
+    assert "FT, by gap: 1.50" in finding.text
 
 
 def test_claim_3_not_testable_without_three_sizes_or_values():
