@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -228,14 +229,73 @@ def test_enough_seeds_have_bold_where_the_caption_says():
         for cell, name in zip(row, table.header, strict=True)
         if cell.bold
     ]
-    best = next(s.method for s in standings(data, "small_resnet") if s.rank == 1)
-    assert bold == [(method_label(best), "Gap")]
+    assert bold == [("OrthoGrad", "Gap")]
     assert "no significance claim" not in table.caption.text
     differences = paired_table(data)
     column = differences.header.index("Test")
-    for row, (_, raw) in zip(differences.rows, differences.frame.iterrows(), strict=True):
-        assert row[column].bold == (abs(raw["accuracy_test_mean"]) > raw["accuracy_test_half_width"])
     assert differences.rows[1][column].bold  # against NegGrad: 5.9 points, far from 0
+    # FT never reached the target: its differences are at unequal forgetting.
+    assert not any(cell.bold for cell in differences.rows[0])
+
+
+SIX = range(6)
+WAVE = np.array([1, -1, 1, -1, 1, -1])
+
+
+def _six(**columns):
+    """Six seeds in which every method reached its target, with planted values, by column and method."""
+    runs, costs, trajectories, controls = make_frames(SIX)
+    runs.loc[runs["target_reached"].notna(), "target_reached"] = True
+    for column, methods in columns.items():
+        for method, values in methods.items():
+            rows = runs["method"] == method
+            runs.loc[rows, column] = runs.loc[rows, "seed"].map(dict(zip(SIX, values, strict=True)))
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
+
+
+@pytest.mark.parametrize(
+    ("second", "bold"),
+    [
+        # Above by 0.1 points in every seed, whatever the seeds have in common.
+        (0.02 + 0.005 * WAVE + 0.001, True),
+        # Above by 0.1 points on average, but ± 1.0 points from seed to seed: 0.10 ± 1.15.
+        (0.021 - 0.005 * WAVE, False),
+        (0.02 + 0.005 * WAVE, False),  # a tie
+    ],
+)
+def test_the_smallest_gap_is_bold_only_if_it_is_smaller_than_every_other(second, bold):
+    first = 0.02 + 0.005 * WAVE
+    data = _six(gap={"orthograd": first, "ft": second, "neggrad": first + 0.1, "neggrad_plus": first + 0.1})
+    assert next(s.method for s in standings(data, "small_resnet") if s.rank == 1) == "orthograd"
+    cells = [row[accuracy_table(data).header.index("Gap")] for row in accuracy_table(data).rows]
+    assert [cell.bold for cell in cells] == [False, False, bold, False, False, False]
+
+
+def test_a_method_ranked_alone_is_not_bold():
+    data = _six()
+    runs = data.runs
+    missed = runs["method"].isin(["ft", "neggrad", "neggrad_plus"])
+    data = replace(data, runs=runs.assign(target_reached=runs["target_reached"].mask(missed, False)))
+    table = accuracy_table(data)
+    assert _row(table, method="orthograd")["rank"] == 1
+    assert not any(cell.bold for row in table.rows for cell in row)
+
+
+# Whether more, or less, of it is an improvement.
+SIDES = {"Forget": 0, "Retain": 1, "Test": 1, "Test at target": 1, "UIS": -1, "Gap": -1}
+SIDES |= {f"|Δ| {name}": -1 for name in ("forget", "retain", "test")}
+
+
+def test_differences_are_bold_only_where_orthograd_is_better():
+    low, high = np.full(6, 0.4) + 0.001 * WAVE, np.full(6, 0.5)
+    for name, side in SIDES.items():
+        column = {"gap_forget": "diff_forget", "gap_retain": "diff_retain", "gap_test": "diff_test"}.get(
+            KEYS[name], KEYS[name]
+        )
+        table = paired_table(_six(**{column: {"orthograd": low, "ft": high, "neggrad": low - 0.1}}))
+        place = table.header.index(name)
+        # OrthoGrad is below FT and above NegGrad.
+        assert [row[place].bold for row in table.rows[:2]] == [side < 0, side > 0], name
 
 
 def test_one_seed_shows_no_interval():
