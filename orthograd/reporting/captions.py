@@ -89,10 +89,11 @@ def paired(data: ExperimentData) -> Caption:
         "OrthoGrad minus each other method, paired by seed: accuracies, gap and |Δ| in percentage points, "
         "UIS as a ratio. Negative is better for UIS, gap and |Δ|, positive for retain accuracy and "
         "test accuracy, also at the target; the others have no better side. "
-        f"{_AT_TARGET} {_spread(data)} Resolvable gap: the smallest true difference of the gaps that this "
-        "many seeds would find (power 80%, two-sided 5%), given how the difference varies between them; a "
-        "difference below it is not resolved. Both reached: seeds in which both methods reached the "
-        "target; in the others they are compared at unequal forgetting. "
+        f"{_AT_TARGET} {_spread(data)} ≈: the difference is below the smallest true one "
+        "that this many seeds would find (power 80%, two-sided 5%), given how it varies between them, and so not "
+        "resolved, even if its interval excludes 0. Resolvable gap: that smallest difference, of the gaps. Both "
+        "reached: seeds in which both methods reached the target; in the others they are compared at unequal "
+        "forgetting. "
         + _claims(
             data,
             "OrthoGrad is better, the interval excludes 0, and both methods reached the target in every seed",

@@ -256,6 +256,10 @@ def per_class_table(data: ExperimentData) -> Table:
     return _table(data, "per_class", captions.per_class(data), pd.DataFrame(raw), "Method", header, rows)
 
 
+UNRESOLVED = "≈ "
+"""Before a difference below the smallest one that the seeds resolve."""
+
+
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
@@ -276,15 +280,15 @@ def paired_table(data: ExperimentData) -> Table:
         for method in [method for method in data.experiment.methods if method != ORTHOGRAD]:
             theirs = rows_of(data.runs, model, method)
             values = {m.key: paired(per_seed(ours, m.key), per_seed(theirs, m.key)) for m in shown}
+            finds = {m.key: resolution(per_seed(ours, m.key) - per_seed(theirs, m.key)) for m in shown}
             both = int((_reached(ours) & _reached(theirs)).sum())
             raw.append(
                 {"model": model, "method": ORTHOGRAD, "minus": method, "n": data.n}
                 | _raw_columns(values)
+                | {f"{key}_resolvable": smallest for key, smallest in finds.items()}
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
-            resolved = resolution(per_seed(ours, "gap") - per_seed(theirs, "gap"))
-            raw[-1]["smallest_gap"] = resolved
             rows.append(
                 (
                     *_names(data, model, method),
@@ -296,10 +300,11 @@ def paired_table(data: ExperimentData) -> Table:
                             and both == data.n
                             and values[m.key].excludes_zero
                             and m.better * values[m.key].mean > 0,
+                            mark=UNRESOLVED if abs(values[m.key].mean) < finds[m.key] else "",
                         )
                         for m in shown
                     ),
-                    Cell(number(100 * resolved, 2)),
+                    Cell(number(100 * finds["gap"], 2)),
                     Cell(f"{both}/{data.n}"),
                 )
             )
@@ -369,8 +374,10 @@ def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     }
 
 
-def _cell(value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False) -> Cell:
-    return Cell(estimate(value, metric.scale, metric.decimals), bold, doubtful)
+def _cell(
+    value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False, mark: str = ""
+) -> Cell:
+    return Cell(mark + estimate(value, metric.scale, metric.decimals), bold, doubtful)
 
 
 _MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}
@@ -397,6 +404,7 @@ _LATEX = {
         "Δ": r"$\Delta$",
         "α": r"$\alpha$",
         "×": r"$\times$",
+        "≈": r"$\approx$",
         "ℓ": r"$\ell$",
         "†": r"\textdagger{}",
     }.items()

@@ -165,7 +165,7 @@ def _markdown(text):
 def _latex(text):
     body = text.split("\\toprule\n")[1].split("\\bottomrule")[0]
     lines = [line.removesuffix(" \\\\") for line in body.splitlines() if line != "\\midrule"]
-    symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "\\textbar{}": "|"}
+    symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "$\\approx$": "≈", "\\textbar{}": "|"}
     rows = []
     for line in lines:
         for macro, symbol in symbols.items():
@@ -175,7 +175,8 @@ def _latex(text):
 
 
 def _numbers(text):
-    return [float(part.replace("−", "-").replace(",", "")) for part in text.split(" ± ")]
+    parts = text.removeprefix("≈ ").split(" ± ")
+    return [float(part.replace("−", "-").replace(",", "")) for part in parts]
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), tuple(range(6))])
@@ -444,10 +445,38 @@ def test_what_the_seeds_resolve_stands_beside_the_differences(report_data):
     row = _row(table, minus="neggrad")
     # By simulation: a true difference of that size is found four times in five.
     rng = np.random.default_rng(0)
-    draws = rng.normal(row["smallest_gap"], d.std(ddof=1), size=(40_000, 3))
+    draws = rng.normal(row["gap_resolvable"], d.std(ddof=1), size=(40_000, 3))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(3))
     assert np.mean(np.abs(t) > 4.302652729911) == pytest.approx(0.8, abs=0.01)
-    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['smallest_gap']:.2f}"
+    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['gap_resolvable']:.2f}"
+
+
+def test_differences_below_what_the_seeds_resolve_are_marked():
+    base = np.full(6, 0.5)
+    # s = 0.01 · √(6/5); six pairs find an effect of 1.435 s with power 0.8.
+    smallest = 1.435 * 0.01095
+    below, above = base - 0.95 * smallest + 0.01 * WAVE, base - 1.05 * smallest + 0.01 * WAVE
+    table = paired_table(
+        _six(accuracy_test={"orthograd": base, "ft": below, "neggrad": above, "neggrad_plus": base})
+    )
+    place = table.header.index("Test")
+    assert _row(table, minus="ft")["accuracy_test_resolvable"] == pytest.approx(smallest, rel=2e-3)
+    assert [row[place].text for row in table.rows] == ["≈ 1.5 ± 1.1", "1.6 ± 1.1", "0.0 ± 0.0"]
+    # The file has the number, and the level of every column.
+    assert _row(table, minus="ft")["accuracy_test_mean"] == pytest.approx(0.95 * smallest, rel=1e-12)
+    assert {f"{KEYS[name]}_resolvable" for name in SIDES} <= set(table.frame)
+    assert "≈: the difference is below the smallest true one" in table.caption.notes
+    assert r"$\approx$ 1.5 $\pm$ 1.1" in table.to_latex()
+
+
+def test_what_is_not_defined_or_not_repeated_has_no_mark(report_data):
+    frames = make_frames((4,))
+    alone = paired_table(ReportData.of_frames(*frames).select(make_experiment()))
+    assert not any("≈" in cell.text for row in alone.rows for cell in row)
+    table = paired_table(report_data.select(make_experiment()))
+    # FT never reached the target.
+    assert table.rows[0][table.header.index("Test at target")].text == "–"
+    assert math.isnan(_row(table, minus="ft")["test_at_target_resolvable"])
 
 
 def test_a_method_that_passed_the_target_in_some_seeds_only_has_no_mean_there(frames):
