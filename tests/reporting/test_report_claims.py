@@ -166,6 +166,35 @@ def test_claim_2_by_the_mean_and_the_spread():
     assert _decide(2, _study(frames)).outcome == "not supported"  # better in one seed
 
 
+def _with_mean_at_the_same_parameters(frames):
+    """The study with `orthograd_mean-same`, which is what `orthograd_mean` is."""
+    *tables, controls = frames
+    grown = (
+        pd.concat([t, t[t["method"] == "orthograd_mean"].assign(method="orthograd_mean-same")])
+        for t in tables
+    )
+    return (*(table.reset_index(drop=True) for table in grown), controls)
+
+
+def test_claim_2_takes_the_mean_at_the_same_parameters_too():
+    frames = _with_mean_at_the_same_parameters(_good(_frames()))
+    both = [make_experiment(methods=["orthograd", "orthograd_mean", "orthograd_mean-same"])]
+    finding = _decide(2, _study(frames, both))
+    assert finding.outcome == "supported"
+    assert "T-IMG-R, against the mean with parameters of its own: per-sample" in finding.text
+    assert "T-IMG-R, against the mean at OrthoGrad's parameters: per-sample" in finding.text
+    _plant(frames[0], "test_at_target", {"orthograd_mean-same": {0: 0.99, 1: 0.85, 2: 0.87}})
+    assert _decide(2, _study(frames, both)).outcome == "not supported"
+    # As in T-ABL, which has no other.
+    ablation = [make_experiment(id="T-ABL", methods=["orthograd", "orthograd_mean-same"])]
+    finding = _decide(2, _study(frames, ablation))
+    assert finding.outcome == "not supported"
+    assert "parameters of its own" not in finding.text
+    # By hand: 90.1 − 99, 89.9 − 85 and 90.1 − 87 points, −0.3 on average.
+    assert "minus mean at equal forgetting −0.30 ±" in finding.text
+    assert "(above 0 in 2 of 3 seeds)" in finding.text
+
+
 def test_claim_2_not_testable_without_the_mean_or_its_values(report_data):
     finding = _decide(2, Study(report_data, [make_experiment("random")], POOLS))
     assert finding.outcome == "not testable here"
