@@ -328,6 +328,21 @@ def test_claim_6_has_two_halves():
     assert _decide(6, _limit(0.05, 0.01, memory=50)).outcome == "not supported"
 
 
+def test_claim_6_takes_the_baselines_that_both_ends_have():
+    # Over FT alone the lead shrinks from 5 points to 1; NegGrad is ahead by 7 points, at one end only.
+    study = _limit(0.05, 0.01)
+    _plant(study.data.runs, "test_at_target", {"neggrad": 0.96}, 500)
+    _plant(study.data.runs, "test_at_target", {"neggrad": np.nan}, POOL)
+    finding = _decide(6, study)
+    assert finding.outcome == "supported"
+    assert "among those defined at both ends (FT and NegGrad+): 5.00 points with 500" in finding.text
+    # No baseline has a value at both.
+    _plant(study.data.runs, "test_at_target", dict.fromkeys(("ft", "neggrad_plus"), np.nan), 500)
+    finding = _decide(6, study)
+    assert finding.outcome == "not testable here"
+    assert "of OrthoGrad and of the same baseline" in finding.text
+
+
 def test_claim_6_not_testable_without_the_full_retain_set():
     finding = _decide(6, _study(_good(_frames())))
     assert finding.outcome == "not testable here"
