@@ -17,8 +17,8 @@ _KINDS = {
 
 _AT_TARGET = (
     "Test at target: test accuracy at equal forgetting, interpolated between the last check above the "
-    "target and the first one at or below it; – where a seed has none (target not reached, or at once by "
-    "the first update)."
+    "target and the first one at or below it; – where a seed has none (target not reached, or passed by the "
+    "first check)."
 )
 
 
@@ -191,7 +191,7 @@ def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
     )
     if without:
         notes += (
-            " Not shown, as a seed did not reach the target or passed it with the first update: "
+            " Not shown, as a seed did not reach the target or passed it by the first check: "
             f"{listing([method_label(method) for method in without])}."
         )
     return Caption(data.experiment.title, _setting(data), notes)

@@ -93,7 +93,7 @@ def table(data: SweepData) -> Table:
             rows.append(tuple(cells))
     notes = (
         "Test accuracy at the target: at equal forgetting, – where a seed did not reach the target or "
-        "passed it with its first update. Gap: mean distance to the retrained models over forget, retain "
+        "passed it by the first check. Gap: mean distance to the retrained models over forget, retain "
         f"and test accuracy; {captions.noise_floor(data.sizes[0])}. Behind it, "
         "where not all runs reached the target, those that did / all: at unequal forgetting. Each method has "
         "the same parameters at all sizes. ±: half-width of the 95% "
