@@ -199,7 +199,7 @@ def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
 
 def choices(data: ExperimentData) -> Caption:
     """Caption of the figure of the forms of OrthoGrad, with those that turn the comparison."""
-    sentences = []
+    sentences: list[str] = []
     for model in data.experiment.models:
         of_model = f" ({model})" if len(data.experiment.models) > 1 else ""
         for column, words in (("test_at_target", "At equal forgetting"), ("gap", "By gap")):
