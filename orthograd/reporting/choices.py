@@ -36,6 +36,10 @@ class Lead:
     values: pd.Series
     shift: float = 0.0
     """At another forget accuracy than the target: how far above it, a fraction."""
+    baselines: tuple[str, ...] = ()
+    """At another target: those that can be compared there and at the target."""
+    at_target: pd.Series | None = None
+    """At another target: the lead over the same baselines at the target."""
 
     @property
     def label(self) -> str:
@@ -95,14 +99,21 @@ def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
 
 
 def target_leads(data: ExperimentData, model: str) -> list[Lead]:
-    """The lead of OrthoGrad as it is at each of `TARGETS` at which it and a baseline can be compared."""
+    """The lead of OrthoGrad as it is at each of `TARGETS` at which it and a baseline can be compared.
+
+    Only over the baselines that can be compared at the target, too: else the best one would change with them.
+    """
     result = []
+    here = comparable(data, model, "test_at_target")
     for shift in TARGETS:
-        known = comparable(data, model, "test_at_target", shift)
-        baselines = [values for run, values in known.items() if run not in forms(data)]
-        if baselines and ORTHOGRAD in known:
-            best = pd.concat(baselines, axis=1).max(axis=1)
-            result.append(Lead(ORTHOGRAD, 100 * (known[ORTHOGRAD] - best), shift))
+        there = comparable(data, model, "test_at_target", shift)
+        baselines = tuple(run for run in there if run in here and run not in forms(data))
+        if baselines and ORTHOGRAD in there and ORTHOGRAD in here:
+            at_target, values = (
+                100 * (known[ORTHOGRAD] - pd.concat([known[run] for run in baselines], axis=1).max(axis=1))
+                for known in (here, there)
+            )
+            result.append(Lead(ORTHOGRAD, values, shift, baselines, at_target))
     return result
 
 
@@ -119,9 +130,13 @@ def obstacle(data: ExperimentData, model: str, column: str) -> str:
 def turned(found: list[Lead]) -> list[str]:
     """Labels of the leads whose mean has another sign than the first one's, which is OrthoGrad as it is.
 
-    Empty without it.
+    A lead at another target stands beside that over the same baselines at the target. Empty without OrthoGrad as it is.
     """
     if not found or found[0].method != ORTHOGRAD:
         return []
-    ours = found[0].values.mean() > 0
-    return [lead.label for lead in found[1:] if (lead.values.mean() > 0) != ours]
+    ours = found[0].values
+    return [
+        lead.label
+        for lead in found[1:]
+        if (lead.values.mean() > 0) != ((ours if lead.at_target is None else lead.at_target).mean() > 0)
+    ]

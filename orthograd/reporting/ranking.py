@@ -40,6 +40,18 @@ def standings(data: ExperimentData, model: str) -> tuple[Standing, ...]:
     )
 
 
+def closest(data: ExperimentData, model: str) -> str | None:
+    """The ranked method whose gap is below that of every other one, by the 95% interval paired by seed; else None.
+
+    None, too, with fewer than `MIN_SEEDS_FOR_CLAIMS` seeds, or where no second method is ranked.
+    """
+    ranked = sorted((s for s in standings(data, model) if s.rank is not None), key=lambda s: s.rank or 0)
+    if data.n < MIN_SEEDS_FOR_CLAIMS or len(ranked) < 2:
+        return None
+    best, *others = (per_seed(rows_of(data.runs, model, s.method), "gap") for s in ranked)
+    return ranked[0].method if all(paired(other, best).excludes_zero for other in others) else None
+
+
 def significance_text(n: int) -> str:
     """What n allows to be said about differences."""
     if n < MIN_SEEDS_FOR_CLAIMS:

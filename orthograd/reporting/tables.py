@@ -6,6 +6,7 @@ The CSV holds raw numbers (fractions, seconds, bytes): per metric one column `<m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting import captions
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORTHOGRAD
-from orthograd.reporting.ranking import standings
+from orthograd.reporting.ranking import closest, standings
 from orthograd.reporting.statistics import (
     MIN_SEEDS_FOR_CLAIMS,
     Interval,
@@ -34,6 +35,8 @@ class Metric:
     label: str
     scale: float
     decimals: int
+    better: Literal[-1, 0, 1] = 0
+    """The sign of a difference that is an improvement; 0 where neither is."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def accuracy_table(data: ExperimentData) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for model in data.experiment.models:
         places = {standing.method: standing for standing in standings(data, model)}
+        best = closest(data, model)
         for method in [*REFERENCES, *data.experiment.rows]:
             runs = rows_of(data.runs, model, method)
             values = {metric.key: summarise(runs, metric.key) for metric in [*shown, *signed]}
@@ -143,11 +147,10 @@ def accuracy_table(data: ExperimentData) -> Table:
                     "rank": place.rank if place else None,
                 }
             )
-            best = data.n >= MIN_SEEDS_FOR_CLAIMS and place is not None and place.rank == 1
             rows.append(
                 (
                     *_names(data, model, method),
-                    *(_cell(values[m.key], m, bold=best and m.key == "gap") for m in shown),
+                    *(_cell(values[m.key], m, bold=method == best and m.key == "gap") for m in shown),
                     Cell(f"{place.reached}/{data.n}" if place else ABSENT),
                     Cell(str(place.rank) if place and place.rank else ABSENT),
                 )
@@ -258,18 +261,22 @@ def per_class_table(data: ExperimentData) -> Table:
     return _table(data, "per_class", captions.per_class(data), pd.DataFrame(raw), "Method", header, rows)
 
 
+UNRESOLVED = "≈ "
+"""Before a difference below the smallest one that the seeds resolve."""
+
+
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
     shown = [
         Metric("accuracy_forget", "Forget", 100, 1),
-        Metric("accuracy_retain", "Retain", 100, 1),
-        Metric("accuracy_test", "Test", 100, 1),
-        Metric("test_at_target", "Test at target", 100, 1),
+        Metric("accuracy_retain", "Retain", 100, 1, better=1),
+        Metric("accuracy_test", "Test", 100, 1, better=1),
+        Metric("test_at_target", "Test at target", 100, 1, better=1),
         *(forgotten if data.kind == "class" else []),
-        Metric("uis", "UIS", 1, 3),
-        Metric("gap", "Gap", 100, 2),
-        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1) for name in GAP_SETS),
+        Metric("uis", "UIS", 1, 3, better=-1),
+        Metric("gap", "Gap", 100, 2, better=-1),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1, better=-1) for name in GAP_SETS),
     ]
     raw: list[dict[str, object]] = []
     rows: list[tuple[Cell, ...]] = []
@@ -278,25 +285,31 @@ def paired_table(data: ExperimentData) -> Table:
         for method in [method for method in data.experiment.methods if method != ORTHOGRAD]:
             theirs = rows_of(data.runs, model, method)
             values = {m.key: paired(per_seed(ours, m.key), per_seed(theirs, m.key)) for m in shown}
+            finds = {m.key: resolution(per_seed(ours, m.key) - per_seed(theirs, m.key)) for m in shown}
             both = int((_reached(ours) & _reached(theirs)).sum())
             raw.append(
                 {"model": model, "method": ORTHOGRAD, "minus": method, "n": data.n}
                 | _raw_columns(values)
+                | {f"{key}_resolvable": smallest for key, smallest in finds.items()}
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
-            resolved = resolution(per_seed(ours, "gap") - per_seed(theirs, "gap"))
-            raw[-1]["smallest_gap"] = resolved
             rows.append(
                 (
                     *_names(data, model, method),
                     *(
                         _cell(
-                            values[m.key], m, bold=claims and both == data.n and values[m.key].excludes_zero
+                            values[m.key],
+                            m,
+                            bold=claims
+                            and both == data.n
+                            and values[m.key].excludes_zero
+                            and m.better * values[m.key].mean > 0,
+                            mark=UNRESOLVED if abs(values[m.key].mean) < finds[m.key] else "",
                         )
                         for m in shown
                     ),
-                    Cell(number(100 * resolved, 2)),
+                    Cell(number(100 * finds["gap"], 2)),
                     Cell(f"{both}/{data.n}"),
                 )
             )
@@ -366,8 +379,10 @@ def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     }
 
 
-def _cell(value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False) -> Cell:
-    return Cell(estimate(value, metric.scale, metric.decimals), bold, doubtful)
+def _cell(
+    value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False, mark: str = ""
+) -> Cell:
+    return Cell(mark + estimate(value, metric.scale, metric.decimals), bold, doubtful)
 
 
 _MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}
@@ -394,6 +409,7 @@ _LATEX = {
         "Δ": r"$\Delta$",
         "α": r"$\alpha$",
         "×": r"$\times$",
+        "≈": r"$\approx$",
         "ℓ": r"$\ell$",
         "†": r"\textdagger{}",
     }.items()

@@ -111,7 +111,7 @@ def test_another_target_is_read_off_the_trajectories_at_the_recorded_checks():
 
 
 def test_the_lead_at_another_target_is_over_the_best_baseline_there():
-    data = _study()
+    data = _study(ft=(0.8, 0.8, 0.8))
     data = replace(data, runs=data.runs.assign(target=0.8))
     forget = [1, 0.9, 0.8, 0.7]
     data = _ways(data, "orthograd", forget, [0.9, 0.88, 0.86, 0.8])
@@ -122,3 +122,29 @@ def test_the_lead_at_another_target_is_over_the_best_baseline_there():
     assert (below.label, above.label) == ("OrthoGrad, target − 5 points", "OrthoGrad, target + 5 points")
     np.testing.assert_allclose(below.values, [0.5] * 3, atol=1e-9)  # 0.83 beside 0.825
     np.testing.assert_allclose(above.values, [-3.0] * 3, atol=1e-9)  # 0.87 beside 0.9
+
+
+def test_another_target_is_compared_over_the_baselines_that_both_targets_have():
+    data = _study(
+        orthograd=(0.86, 0.86, 0.86),
+        orthograd_mean=(0.5, 0.5, 0.5),
+        ft=(0.85, 0.85, 0.85),
+        neggrad=(np.nan, 0.9, 0.9),  # not at the target
+        neggrad_plus=(0.91, 0.91, 0.91),  # not at the others
+    )
+    data = replace(data, runs=data.runs.assign(target=0.8))
+    forget = [1, 0.9, 0.8, 0.7]
+    data = _ways(data, "orthograd", forget, [0.9, 0.88, 0.86, 0.8])
+    data = _ways(data, "ft", forget, [0.9, 0.89, 0.87, 0.78])
+    data = _ways(data, "neggrad", forget, [0.9, 0.95, 0.95, 0.95])
+    data = _ways(data, "neggrad_plus", forget[:1], [0.9])
+    below, above = target_leads(data, "small_resnet")
+    assert below.baselines == above.baselines == ("ft",)
+    np.testing.assert_allclose(below.values, [0.5] * 3, atol=1e-9)  # 0.83 beside 0.825
+    np.testing.assert_allclose(above.values, [-1.0] * 3, atol=1e-9)  # 0.87 beside 0.88
+    np.testing.assert_allclose(above.at_target, [1.0] * 3, atol=1e-9)  # 0.86 beside 0.85
+    found = [*leads(data, "small_resnet", "test_at_target"), below, above]
+    # At the target NegGrad+ is ahead by 5 points, but that is no matter of the target.
+    np.testing.assert_allclose(found[0].values, [-5.0] * 3, atol=1e-9)
+    assert turned(found) == ["OrthoGrad, target + 5 points"]
+    assert "OrthoGrad, target + 5 points, is beside the best of FT." in choices(data).notes

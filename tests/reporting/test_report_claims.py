@@ -129,7 +129,7 @@ def test_claim_1_when_orthograd_has_no_value():
     _plant(frames[0], "test_at_target", {"orthograd": np.nan})
     finding = _decide(1, _study(frames))
     assert finding.outcome == "not testable here"
-    assert "passed the target with its first update" in finding.text
+    assert "passed the target by the first check" in finding.text
     frames[0].loc[frames[0]["method"] == "orthograd", "target_reached"] = False
     finding = _decide(1, _study(frames))
     assert finding.outcome == "not supported"
@@ -166,6 +166,35 @@ def test_claim_2_by_the_mean_and_the_spread():
     assert _decide(2, _study(frames)).outcome == "not supported"  # better in one seed
 
 
+def _with_mean_at_the_same_parameters(frames):
+    """The study with `orthograd_mean-same`, which is what `orthograd_mean` is."""
+    *tables, controls = frames
+    grown = (
+        pd.concat([t, t[t["method"] == "orthograd_mean"].assign(method="orthograd_mean-same")])
+        for t in tables
+    )
+    return (*(table.reset_index(drop=True) for table in grown), controls)
+
+
+def test_claim_2_takes_the_mean_at_the_same_parameters_too():
+    frames = _with_mean_at_the_same_parameters(_good(_frames()))
+    both = [make_experiment(methods=["orthograd", "orthograd_mean", "orthograd_mean-same"])]
+    finding = _decide(2, _study(frames, both))
+    assert finding.outcome == "supported"
+    assert "T-IMG-R, against the mean with parameters of its own: per-sample" in finding.text
+    assert "T-IMG-R, against the mean at OrthoGrad's parameters: per-sample" in finding.text
+    _plant(frames[0], "test_at_target", {"orthograd_mean-same": {0: 0.99, 1: 0.85, 2: 0.87}})
+    assert _decide(2, _study(frames, both)).outcome == "not supported"
+    # As in T-ABL, which has no other.
+    ablation = [make_experiment(id="T-ABL", methods=["orthograd", "orthograd_mean-same"])]
+    finding = _decide(2, _study(frames, ablation))
+    assert finding.outcome == "not supported"
+    assert "parameters of its own" not in finding.text
+    # By hand: 90.1 − 99, 89.9 − 85 and 90.1 − 87 points, −0.3 on average.
+    assert "minus mean at equal forgetting −0.30 ±" in finding.text
+    assert "(above 0 in 2 of 3 seeds)" in finding.text
+
+
 def test_claim_2_not_testable_without_the_mean_or_its_values(report_data):
     finding = _decide(2, Study(report_data, [make_experiment("random")], POOLS))
     assert finding.outcome == "not testable here"
@@ -195,15 +224,52 @@ def test_claim_3_by_the_slopes():
     finding = _decide(3, _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0}))
     assert finding.outcome == "supported"
     assert "125, 500 and 2,000 retain images" in finding.text
-    assert "0.50 ± 0.00 points (test accuracy at equal forgetting)" in finding.text
+    assert "0.50 ± 0.00 points (at equal forgetting) and 0.50 ± 0.00 points (by gap)" in finding.text
     assert "FT, at equal forgetting: 1.50 ± 0.00 points (above 0 in 3 of 3 seeds)" in finding.text
-    assert "NegGrad+, gap: 0.50" in finding.text
+    assert "NegGrad+, by gap: 0.50" in finding.text
     # NegGrad reads no retain data, so that its slope says nothing.
     assert "NegGrad," not in finding.text
     # A fall is a dependence, too.
     assert _decide(3, _dependence({"orthograd": -1.5})).outcome == "not supported"
     only_gap = _dependence({"orthograd": 0.5}, {"orthograd": 3.0})
     assert _decide(3, only_gap).outcome == "not supported"
+
+
+def test_claim_3_compares_the_gap_only_where_the_target_was_reached_everywhere():
+    def missed(method, slopes, seed=1):
+        study = _dependence(slopes)
+        runs = study.data.runs
+        rows = (runs["method"] == method) & (runs["seed"] == seed) & (runs["retain_size"] == SIZES[0])
+        runs.loc[rows, "target_reached"] = False
+        return _decide(3, study)
+
+    good = {"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0}
+    finding = missed("ft", good)
+    # All that are compared hold, but not all are compared.
+    assert finding.outcome == "not testable here"
+    assert "Not compared: by gap (target missed in some seed and size) FT." in finding.text
+    assert "FT, at equal forgetting: 1.50" in finding.text
+    assert "FT, by gap" not in finding.text
+    assert "NegGrad+, by gap: 0.50" in finding.text
+    # One that is compared contradicts.
+    assert missed("ft", good | {"neggrad_plus": 0.2}).outcome == "not supported"
+    # OrthoGrad itself has no gap to compare then.
+    finding = missed("orthograd", good)
+    assert finding.outcome == "not testable here"
+    assert "(target missed in some seed and size) OrthoGrad." in finding.text
+    assert "points (by gap)" not in finding.text
+    assert "by gap:" not in finding.text
+    # NegGrad reads no retain images, and is not missed.
+    assert missed("neggrad", good).outcome == "supported"
+
+
+def test_claim_3_is_not_supported_without_a_baseline_at_equal_forgetting():
+    study = _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0})
+    _plant(study.data.runs, "test_at_target", {"ft": np.nan}, SIZES[1])
+    finding = _decide(3, study)
+    assert finding.outcome == "not testable here"
+    assert "Not compared: at equal forgetting (without a value in some seed and size) FT." in finding.text
+    assert "FT, by gap: 1.50" in finding.text
 
 
 def test_claim_3_not_testable_without_three_sizes_or_values():
@@ -260,6 +326,21 @@ def test_claim_6_has_two_halves():
     assert "300 MiB, more than 3 of 3 baselines, of which FT takes most, 100 MiB" in finding.text
     assert _decide(6, _limit(0.01, 0.05)).outcome == "not supported"
     assert _decide(6, _limit(0.05, 0.01, memory=50)).outcome == "not supported"
+
+
+def test_claim_6_takes_the_baselines_that_both_ends_have():
+    # Over FT alone the lead shrinks from 5 points to 1; NegGrad is ahead by 7 points, at one end only.
+    study = _limit(0.05, 0.01)
+    _plant(study.data.runs, "test_at_target", {"neggrad": 0.96}, 500)
+    _plant(study.data.runs, "test_at_target", {"neggrad": np.nan}, POOL)
+    finding = _decide(6, study)
+    assert finding.outcome == "supported"
+    assert "among those defined at both ends (FT and NegGrad+): 5.00 points with 500" in finding.text
+    # No baseline has a value at both.
+    _plant(study.data.runs, "test_at_target", dict.fromkeys(("ft", "neggrad_plus"), np.nan), 500)
+    finding = _decide(6, study)
+    assert finding.outcome == "not testable here"
+    assert "of OrthoGrad and of the same baseline" in finding.text
 
 
 def test_claim_6_not_testable_without_the_full_retain_set():

@@ -68,9 +68,38 @@ def test_the_table_has_the_means_of_each_size(sweep_data):
             for quantity in ("test_at_target", "gap"):
                 assert found[quantity, method, size] == pytest.approx(rows[quantity].mean(), rel=1e-12)
     assert made.header == ("Method", "Quantity", "100", "500", "1,000")
-    assert len(made.rows) == 6
+    assert len(made.rows) == 8
     assert "n = 3 seeds: no significance claim" in made.caption.notes
     assert "of 100, 500 and 1,000 samples" in made.caption.setting
+
+
+def test_the_table_shows_the_noise_floor_and_who_missed_the_target(sweep_data):
+    runs = sweep_data.runs
+    missed = (runs["method"] == "neggrad") & (runs["retain_size"] == 100) & (runs["seed"] == 2)
+    gaps = runs["gap"].mask(runs["method"] == "original", 0.06).mask(runs["method"] == "retrained", 0.01)
+    gaps = gaps.mask(runs["method"] == "neggrad", 0.03)
+    data = ReportData.of_frames(
+        runs.assign(gap=gaps, target_reached=runs["target_reached"].mask(missed, False)),
+        sweep_data.costs,
+        sweep_data.trajectories,
+        sweep_data.controls,
+    )
+    made = table(SweepData.select(data, _sweep()))
+    shown = {
+        row[0].text: [cell.text for cell in row[2:]] for row in made.rows if row[1].text.startswith("Gap")
+    }
+    assert shown["Original"] == ["6.00 ± 0.00"] * 3
+    assert shown["Retrained"] == ["1.00 ± 0.00"] * 3
+    assert shown["NegGrad"] == ["3.00 ± 0.00 (2/3)", "3.00 ± 0.00", "3.00 ± 0.00"]
+    assert not any("(" in text for text in shown["OrthoGrad"])
+    assert (
+        "in the row Retrained it is measured between the references of one seed (noise floor)"
+        in made.caption.notes
+    )
+    frame = made.frame.set_index(["quantity", "method", "retain_size"]).sort_index()["target_reached"]
+    assert frame["gap", "neggrad", 100] == 2
+    assert frame["gap", "neggrad", 500] == 3
+    assert frame.loc["gap", "retrained"].isna().all()
 
 
 def test_the_verdict_orders_by_what_is_lost(sweep_data):

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -164,7 +165,7 @@ def _markdown(text):
 def _latex(text):
     body = text.split("\\toprule\n")[1].split("\\bottomrule")[0]
     lines = [line.removesuffix(" \\\\") for line in body.splitlines() if line != "\\midrule"]
-    symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "\\textbar{}": "|"}
+    symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "$\\approx$": "≈", "\\textbar{}": "|"}
     rows = []
     for line in lines:
         for macro, symbol in symbols.items():
@@ -174,7 +175,8 @@ def _latex(text):
 
 
 def _numbers(text):
-    return [float(part.replace("−", "-").replace(",", "")) for part in text.split(" ± ")]
+    parts = text.removeprefix("≈ ").split(" ± ")
+    return [float(part.replace("−", "-").replace(",", "")) for part in parts]
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), tuple(range(6))])
@@ -228,14 +230,73 @@ def test_enough_seeds_have_bold_where_the_caption_says():
         for cell, name in zip(row, table.header, strict=True)
         if cell.bold
     ]
-    best = next(s.method for s in standings(data, "small_resnet") if s.rank == 1)
-    assert bold == [(method_label(best), "Gap")]
+    assert bold == [("OrthoGrad", "Gap")]
     assert "no significance claim" not in table.caption.text
     differences = paired_table(data)
     column = differences.header.index("Test")
-    for row, (_, raw) in zip(differences.rows, differences.frame.iterrows(), strict=True):
-        assert row[column].bold == (abs(raw["accuracy_test_mean"]) > raw["accuracy_test_half_width"])
     assert differences.rows[1][column].bold  # against NegGrad: 5.9 points, far from 0
+    # FT never reached the target: its differences are at unequal forgetting.
+    assert not any(cell.bold for cell in differences.rows[0])
+
+
+SIX = range(6)
+WAVE = np.array([1, -1, 1, -1, 1, -1])
+
+
+def _six(**columns):
+    """Six seeds in which every method reached its target, with planted values, by column and method."""
+    runs, costs, trajectories, controls = make_frames(SIX)
+    runs.loc[runs["target_reached"].notna(), "target_reached"] = True
+    for column, methods in columns.items():
+        for method, values in methods.items():
+            rows = runs["method"] == method
+            runs.loc[rows, column] = runs.loc[rows, "seed"].map(dict(zip(SIX, values, strict=True)))
+    return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
+
+
+@pytest.mark.parametrize(
+    ("second", "bold"),
+    [
+        # Above by 0.1 points in every seed, whatever the seeds have in common.
+        (0.02 + 0.005 * WAVE + 0.001, True),
+        # Above by 0.1 points on average, but ± 1.0 points from seed to seed: 0.10 ± 1.15.
+        (0.021 - 0.005 * WAVE, False),
+        (0.02 + 0.005 * WAVE, False),  # a tie
+    ],
+)
+def test_the_smallest_gap_is_bold_only_if_it_is_smaller_than_every_other(second, bold):
+    first = 0.02 + 0.005 * WAVE
+    data = _six(gap={"orthograd": first, "ft": second, "neggrad": first + 0.1, "neggrad_plus": first + 0.1})
+    assert next(s.method for s in standings(data, "small_resnet") if s.rank == 1) == "orthograd"
+    cells = [row[accuracy_table(data).header.index("Gap")] for row in accuracy_table(data).rows]
+    assert [cell.bold for cell in cells] == [False, False, bold, False, False, False]
+
+
+def test_a_method_ranked_alone_is_not_bold():
+    data = _six()
+    runs = data.runs
+    missed = runs["method"].isin(["ft", "neggrad", "neggrad_plus"])
+    data = replace(data, runs=runs.assign(target_reached=runs["target_reached"].mask(missed, False)))
+    table = accuracy_table(data)
+    assert _row(table, method="orthograd")["rank"] == 1
+    assert not any(cell.bold for row in table.rows for cell in row)
+
+
+# Whether more, or less, of it is an improvement.
+SIDES = {"Forget": 0, "Retain": 1, "Test": 1, "Test at target": 1, "UIS": -1, "Gap": -1}
+SIDES |= {f"|Δ| {name}": -1 for name in ("forget", "retain", "test")}
+
+
+def test_differences_are_bold_only_where_orthograd_is_better():
+    low, high = np.full(6, 0.4) + 0.001 * WAVE, np.full(6, 0.5)
+    for name, side in SIDES.items():
+        column = {"gap_forget": "diff_forget", "gap_retain": "diff_retain", "gap_test": "diff_test"}.get(
+            KEYS[name], KEYS[name]
+        )
+        table = paired_table(_six(**{column: {"orthograd": low, "ft": high, "neggrad": low - 0.1}}))
+        place = table.header.index(name)
+        # OrthoGrad is below FT and above NegGrad.
+        assert [row[place].bold for row in table.rows[:2]] == [side < 0, side > 0], name
 
 
 def test_one_seed_shows_no_interval():
@@ -384,10 +445,38 @@ def test_what_the_seeds_resolve_stands_beside_the_differences(report_data):
     row = _row(table, minus="neggrad")
     # By simulation: a true difference of that size is found four times in five.
     rng = np.random.default_rng(0)
-    draws = rng.normal(row["smallest_gap"], d.std(ddof=1), size=(40_000, 3))
+    draws = rng.normal(row["gap_resolvable"], d.std(ddof=1), size=(40_000, 3))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(3))
     assert np.mean(np.abs(t) > 4.302652729911) == pytest.approx(0.8, abs=0.01)
-    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['smallest_gap']:.2f}"
+    assert table.rows[1][table.header.index("Resolvable gap")].text == f"{100 * row['gap_resolvable']:.2f}"
+
+
+def test_differences_below_what_the_seeds_resolve_are_marked():
+    base = np.full(6, 0.5)
+    # s = 0.01 · √(6/5); six pairs find an effect of 1.435 s with power 0.8.
+    smallest = 1.435 * 0.01095
+    below, above = base - 0.95 * smallest + 0.01 * WAVE, base - 1.05 * smallest + 0.01 * WAVE
+    table = paired_table(
+        _six(accuracy_test={"orthograd": base, "ft": below, "neggrad": above, "neggrad_plus": base})
+    )
+    place = table.header.index("Test")
+    assert _row(table, minus="ft")["accuracy_test_resolvable"] == pytest.approx(smallest, rel=2e-3)
+    assert [row[place].text for row in table.rows] == ["≈ 1.5 ± 1.1", "1.6 ± 1.1", "0.0 ± 0.0"]
+    # The file has the number, and the level of every column.
+    assert _row(table, minus="ft")["accuracy_test_mean"] == pytest.approx(0.95 * smallest, rel=1e-12)
+    assert {f"{KEYS[name]}_resolvable" for name in SIDES} <= set(table.frame)
+    assert "≈: the difference is below the smallest true one" in table.caption.notes
+    assert r"$\approx$ 1.5 $\pm$ 1.1" in table.to_latex()
+
+
+def test_what_is_not_defined_or_not_repeated_has_no_mark(report_data):
+    frames = make_frames((4,))
+    alone = paired_table(ReportData.of_frames(*frames).select(make_experiment()))
+    assert not any("≈" in cell.text for row in alone.rows for cell in row)
+    table = paired_table(report_data.select(make_experiment()))
+    # FT never reached the target.
+    assert table.rows[0][table.header.index("Test at target")].text == "–"
+    assert math.isnan(_row(table, minus="ft")["test_at_target_resolvable"])
 
 
 def test_a_method_that_passed_the_target_in_some_seeds_only_has_no_mean_there(frames):
