@@ -129,7 +129,7 @@ def _nearest(rows: pd.DataFrame) -> pd.Series:
     """
     usable = _at_target(rows)
     usable = rows if usable.empty else usable
-    return usable.loc[usable["gap"].idxmin()]
+    return usable.iloc[int(usable["gap"].argmin())]
 
 
 def results(data: SearchData) -> pd.DataFrame:
