@@ -99,7 +99,7 @@ def run(arguments: Namespace) -> None:
         ],
         checks=audit(evidence, shadowed, spoken),
         claims=decide(study),
-        entries=compare(ledger, data, profile.experiments, speech),
+        entries=compare(ledger, data, profile.comparisons, speech),
         ledger=ledger,
         seeds=profile.seeds,
         tuning_seeds=profile.tuning.seeds if profile.tuning else [],
