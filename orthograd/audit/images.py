@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,28 @@ class Raw:
     provenance: Sequence[Record]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Search:
-    """The search for parameters: its seeds in the config, and what it wrote of what it read, if it is there."""
+    """The search for parameters, as the config plans it and as it wrote it.
+
+    Attributes:
+        seeds: those of the config.
+        file: of `record`, as the repository names it.
+        record: what the searches noted of what they read; None where it is not there.
+        planned: (scenario, method) → trials of the config; one where there is nothing to search.
+        table: all trials, one a row; None where they are not there.
+    """
 
     seeds: Sequence[int]
     file: str
     record: Record | None
+    planned: Mapping[tuple[str, str], int]
+    table: pd.DataFrame | None
+
+    @property
+    def table_file(self) -> str:
+        """The trials stand beside what was noted of them."""
+        return str(Path(self.file).with_suffix(".csv"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,6 +377,51 @@ def equal_stop_rule(evidence: Evidence) -> Check:
     )
 
 
+def equal_search(evidence: Evidence) -> Check:
+    """One budget of trials and seeds a search."""
+    name, claim = (
+        "equal search",
+        "Every method was searched in every scenario with the trials and the number of seeds that the config says, and "
+        "no search was cut by its time limit (a method without anything to search has one trial).",
+    )
+    search = evidence.search
+    if search is None:
+        return Check(name, claim, "not checked", "the profile has no search for parameters", ())
+    if search.table is None:
+        return Check(name, claim, "not checked", f"the trials {search.table_file} are not there to count", ())
+    found = {
+        (str(scenario), str(method)): rows
+        for (scenario, method), rows in search.table.groupby(["scenario", "method"], sort=False)
+    }
+    problems = [
+        f"{method} in scenario {scenario}: no search, though the config has one"
+        for scenario, method in search.planned
+        if (scenario, method) not in found
+    ]
+    for (scenario, method), rows in found.items():
+        place = f"{method} in scenario {scenario}"
+        trials, planned = rows["trial"].nunique(), search.planned.get((scenario, method))
+        if planned is None:
+            problems.append(f"{place}: searched, though the config has no such search")
+        elif trials < planned:
+            # A search ends before its last trial for no other reason.
+            problems.append(f"{place}: cut by the time limit after {trials} of {planned} trials")
+        elif trials > planned or len(rows) > trials:
+            problems.append(f"{place}: {len(rows)} trials, {planned} in the config")
+        seeds = sorted(set(rows["seeds"]))
+        if seeds != [len(search.seeds)]:
+            listed = ", ".join(map(str, seeds))
+            problems.append(f"{place}: trials on {listed} seeds, {len(search.seeds)} in the config")
+    return decide(
+        name,
+        claim,
+        problems,
+        f"{len(found)} searches, {len(search.table)} trials on {len(search.seeds)} seeds each",
+        [search.table_file],
+        no_runs(list(search.planned), "search in the config"),
+    )
+
+
 def equal_target(evidence: Evidence) -> Check:
     """One target a split and model."""
     runs = unlearned(evidence)
@@ -463,6 +523,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     unlearning_read,
     evaluation_read,
     equal_stop_rule,
+    equal_search,
     equal_target,
     equal_retain,
     equal_seeds,

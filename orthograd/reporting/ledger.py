@@ -1,7 +1,8 @@
 """The paper's numbers beside ours: what `config/published/*.yaml` holds, checked, and the verdict on each cell.
 
-A cell is compared with the experiment of the same id in the report, and only if that one stands in for nothing: where
-the data, the model or the scale differ from the paper's, both numbers are shown and the verdict is "not comparable".
+A cell is compared with the experiment of the same id in the report, of a sweep with that of its size, and only if that
+one stands in for nothing: where the data, the model or the scale differ from the paper's, both numbers are shown and
+the verdict is "not comparable".
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from orthograd.reporting.statistics import Interval, interval, summarise
 from orthograd.reporting.text import listing
 
 PAPER = "paper.yaml"
+MEMBERSHIP = "A-MIA"
+"""An experiment without a section of its own: its numbers are columns of those of images, one for each scenario."""
 
 SourceName = Literal["abstract", "public review", "public code copy", "aggregator page", "the paper"]
 Verdict = Literal["agrees", "differs", "not comparable", "not available"]
@@ -65,10 +68,23 @@ class Cell(_Strict):
     unit: Literal["percent", "fraction", "ratio"] | None = Field(description="percent, fraction or ratio")
     source: SourceName | None = Field(description="where the number stands")
     note: Text | None = Field(description="what a reader has to know to compare")
+    retain_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="samples in the retain subset; needed where the experiment here has several sizes"
+    )
+    scenario: Text | None = Field(
+        None, description=f"name of the scenario here, for example random; needed in {MEMBERSHIP}"
+    )
+
+    @property
+    def where(self) -> str:
+        """The condition, and what picks ours."""
+        size = None if self.retain_size is None else f"retain subset of {self.retain_size:,}"
+        scenario = None if self.scenario is None else f"scenario {self.scenario}"
+        return ", ".join(part for part in (self.condition, size, scenario) if part is not None)
 
     @property
     def key(self) -> tuple[str | None, ...]:
-        """What makes it the same cell in another file."""
+        """What makes it the same cell in another file; an unknown one stands for all sizes and scenarios."""
         return (self.experiment, self.quantity, self.model, self.method, self.condition)
 
     @model_validator(mode="after")
@@ -152,7 +168,7 @@ def read_ledger(paths: Sequence[Path]) -> Ledger:
     origin: dict[tuple[object, ...], Path] = {}
     for path, file in files:
         for cell in file.cells:
-            key = (*cell.key, cell.source)
+            key = (*cell.key, cell.retain_size, cell.scenario, cell.source)
             if key in places:
                 raise ReportError(
                     f"{path}: {_name(cell)} has a number from {cell.source} already, in {origin[key]}; keep one"
@@ -185,7 +201,7 @@ def _read(path: Path) -> Published:
 
 
 def _name(cell: Cell) -> str:
-    parts = [cell.experiment, cell.quantity, cell.model, cell.method, cell.condition]
+    parts = [cell.experiment, cell.quantity, cell.model, cell.method, cell.where]
     return ", ".join(part for part in parts if part is not None)
 
 
@@ -216,20 +232,55 @@ def compare(
     Args:
         ledger: the paper's cells.
         data: all runs of the report.
-        experiments: of the report; a cell belongs to the first with its id.
+        experiments: of the report, those of sweeps size by size; a cell belongs to the first with its id and, where
+            the cell names them, its size and scenario; of A-MIA, to the first of its scenario without a proxy.
         speech: of the report; a word error rate belongs to the one with its id, or else to the first.
     """
-    places: dict[str, Experiment] = {}
-    for experiment in experiments:
-        places.setdefault(experiment.id, experiment)
     entries = []
-    for cell in ledger.cells:
+    for listed in ledger.cells:
+        # The table has one column for all that distinguishes a cell.
+        cell = listed.model_copy(update={"condition": listed.where})
         if cell.column in RATE_COLUMNS:
             entries.append(_entry(cell, *_spoken(cell, speech)))
         else:
-            place = places.get(cell.experiment)
-            entries.append(_entry(cell, place, *_ours(cell, data, place)))
+            place, obstacle = _place(cell, experiments)
+            found = (None, None, obstacle) if place is None else _ours(cell, data, place)
+            entries.append(_entry(cell, place, *found))
     return entries
+
+
+def _place(cell: Cell, experiments: Sequence[Experiment]) -> tuple[Experiment | None, str]:
+    """Our experiment of a cell, or why there is none."""
+    name = cell.experiment
+    if name == MEMBERSHIP:
+        if cell.scenario is None:
+            return None, f"{name} is shown with the experiments of images: the cell has to name its scenario"
+        found = [experiment for experiment in experiments if experiment.proxy is None]
+        obstacle = f"no experiment of this report has scenario {cell.scenario}"
+    else:
+        found = [experiment for experiment in experiments if experiment.id == name]
+        obstacle = f"{name} of this report has no scenario {cell.scenario}"
+        if not found:
+            return None, f"{name} is not in this report"
+    if cell.scenario is not None:
+        found = [experiment for experiment in found if experiment.scenario == cell.scenario]
+        if not found:
+            return None, obstacle
+    sizes = sorted({experiment.retain_size for experiment in found})
+    if cell.retain_size is not None:
+        found = [experiment for experiment in found if experiment.retain_size == cell.retain_size]
+        if not found:
+            reason = (
+                f"{name} of this report has retain subsets of {_sizes(sizes)}, not of {cell.retain_size:,}"
+            )
+            return None, reason
+    elif len(sizes) > 1 and name != MEMBERSHIP:
+        return None, f"{name} has retain subsets of {_sizes(sizes)}: the cell has to name its retain_size"
+    return found[0], ""
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return listing([f"{size:,}" for size in sizes])
 
 
 def _entry(
@@ -260,12 +311,8 @@ def _entry(
     )
 
 
-def _ours(
-    cell: Cell, data: ReportData, experiment: Experiment | None
-) -> tuple[str | None, Interval | None, str]:
+def _ours(cell: Cell, data: ReportData, experiment: Experiment) -> tuple[str | None, Interval | None, str]:
     """Our model, our number, and what stands against comparing them ('' if nothing does)."""
-    if experiment is None:
-        return None, None, f"{cell.experiment} is not in this report"
     if cell.column is None:
         return None, None, "this report measures no such quantity"
     if cell.method is None:

@@ -1,8 +1,8 @@
 """What the search for parameters tried and what it cost to choose without a retrained model: tables and a figure.
 
 Input is the table of all trials that `snakemake tune` writes. Score and gap are fractions; shown are percent and
-percentage points. The regret of a search is the gap of the trial that the score chose less the smallest gap of its
-trials, both from the same runs on the tuning seeds.
+percentage points. The regret of a search is the gap of the trial that the score chose less the smallest gap of the
+trials that reached the target, both from the same runs on the tuning seeds.
 """
 
 from __future__ import annotations
@@ -45,8 +45,20 @@ SECTION = "search"
 FIGURE = "trials"
 TITLE = "Search for parameters"
 
-_COLUMNS = ("scenario", "method", "chosen", "nearest_to_retrained", "seeds", "reached", "gap", "score")
+_COLUMNS = (
+    "scenario",
+    "method",
+    "chosen",
+    "nearest_to_retrained",
+    "seeds",
+    "reached",
+    "forget",
+    "gap",
+    "score",
+)
 _INK = "0.1"
+_MARK = "*"
+"""Behind the smallest gap of a method without a trial at the target."""
 _LINEAR_BELOW = 1.0
 """Percentage points of gap below which the axis is linear, so that a gap of 0 has a place."""
 
@@ -70,8 +82,10 @@ class SearchData:
         missing = [column for column in _COLUMNS if column not in trials]
         if missing:
             raise ReportError(f"{path}: columns {missing} are missing; {mend}")
-        if trials.empty or not np.isfinite(trials[["score", "gap"]]).all(axis=None):
-            raise ReportError(f"{path}: every trial needs a score and a gap, and there has to be one; {mend}")
+        if trials.empty or not np.isfinite(trials[["score", "gap", "forget"]]).all(axis=None):
+            raise ReportError(
+                f"{path}: every trial needs a score, a gap and a forget accuracy, and there has to be one; {mend}"
+            )
         for (scenario, method), rows in trials.groupby(["scenario", "method"]):
             marked = rows[["chosen", "nearest_to_retrained"]].sum()
             if (marked != 1).any():
@@ -102,18 +116,37 @@ class SearchData:
         return self.trials[(self.trials["scenario"] == scenario) & (self.trials["method"] == method)]
 
 
+def _at_target(rows: pd.DataFrame) -> pd.DataFrame:
+    """The trials that reached the target in every tuning seed."""
+    return rows[rows["reached"] == rows["seeds"]]
+
+
+def _nearest(rows: pd.DataFrame) -> pd.Series:
+    """The trial with the smallest gap among those at the target; where a search has none, among all.
+
+    A model that forgot nothing is near to a retrained one wherever forgetting moves it little: over all trials the
+    nearest one would be no choice that anybody could want.
+    """
+    usable = _at_target(rows)
+    usable = rows if usable.empty else usable
+    return usable.iloc[int(usable["gap"].argmin())]
+
+
 def results(data: SearchData) -> pd.DataFrame:
     """One row a search (scenario, method), in the order of the trials; raw numbers.
 
     Columns: scenario, method, seeds, trials, trials_reached (trials that reached the target in every seed), score and
-    gap (of the chosen trial), chosen_reached and nearest_reached (seeds in which the chosen trial and the one nearest
-    to the retrained models reached it), smallest_gap, regret, spearman (rank correlation of score and gap over the
-    trials; NaN where there are fewer than two different scores or gaps).
+    gap (of the chosen trial), chosen_reached (seeds in which it reached the target), smallest_gap (among the trials at
+    the target in every seed; among all where trials_reached is 0), regret (below 0 where the chosen trial missed the
+    target in a seed and is nearer than all at the target), overall_gap, overall_reached and overall_forget (gap, seeds
+    at the target and forget accuracy of the nearest of all trials), spearman (rank correlation of score and gap over
+    the trials; NaN where there are fewer than two different scores or gaps).
     """
     found = []
     for (scenario, method), rows in data.trials.groupby(["scenario", "method"], sort=False):
         chosen = rows[rows["chosen"]].iloc[0]
-        nearest = rows[rows["nearest_to_retrained"]].iloc[0]
+        nearest = _nearest(rows)
+        overall = rows[rows["nearest_to_retrained"]].iloc[0]
         defined = rows["score"].nunique() > 1 and rows["gap"].nunique() > 1
         found.append(
             {
@@ -121,13 +154,15 @@ def results(data: SearchData) -> pd.DataFrame:
                 "method": method,
                 "seeds": len(data.tuning.seeds),
                 "trials": len(rows),
-                "trials_reached": int((rows["reached"] == rows["seeds"]).sum()),
+                "trials_reached": len(_at_target(rows)),
                 "score": chosen["score"],
                 "chosen_reached": chosen["reached"],
                 "gap": chosen["gap"],
                 "smallest_gap": nearest["gap"],
-                "nearest_reached": nearest["reached"],
                 "regret": chosen["gap"] - nearest["gap"],
+                "overall_gap": overall["gap"],
+                "overall_reached": overall["reached"],
+                "overall_forget": overall["forget"],
                 "spearman": float(stats.spearmanr(rows["score"], rows["gap"]).statistic)
                 if defined
                 else math.nan,
@@ -140,29 +175,48 @@ def opening(data: SearchData) -> str:
     """The findings in words: median and largest regret, and what the score could not find."""
     found = results(data)
     worst = found.iloc[int(found["regret"].argmax())]
-    searches = "1 search" if len(found) == 1 else f"{len(found)} searches"
+    searches = _searches(found)
     sentences = [
         f"Choosing parameters without a retrained model cost {_points(found['regret'].median())} percentage points of "
         f"gap at the median of {searches}, and {_points(worst['regret'])} at most "
-        f"({method_label(worst['method'])}, scenario {worst['scenario']}).",
+        f"({method_label(worst['method'])}, scenario {worst['scenario']}), against the nearest trial at "
+        "the target.",
         *_never_reached(found),
+        *_forgot_nothing(found),
     ]
-    elsewhere = int((found["nearest_reached"] < found["seeds"]).sum())
-    if elsewhere:
-        sentences.append(
-            f"In {elsewhere} of {searches} the trial nearest to the retrained models did not reach the target in every "
-            "tuning seed: there the regret is also the price of the target."
-        )
     return " ".join(sentences)
+
+
+def _searches(found: pd.DataFrame) -> str:
+    return "1 search" if len(found) == 1 else f"{len(found)} searches"
 
 
 def _never_reached(found: pd.DataFrame) -> list[str]:
     """A sentence a scenario in which some method has no trial at the target."""
-    none = found[found["trials_reached"] == 0]
+    sentences = []
+    for scenario, rows in found.groupby("scenario", sort=False):
+        none = rows[rows["trials_reached"] == 0]
+        if len(none):
+            sentences.append(
+                f"Scenario {scenario}: no trial of {listing([method_label(method) for method in none['method']])} "
+                f"reached the target in every tuning seed ({len(none)} of {len(rows)} methods); there the smallest gap "
+                "is that of all trials."
+            )
+    return sentences
+
+
+def _forgot_nothing(found: pd.DataFrame) -> list[str]:
+    """Why the nearest of all trials is not what a choice is measured against; nothing where it is at the target."""
+    rows = found[found["overall_reached"] == 0]
+    if rows.empty:
+        return []
+    low, high = (
+        number(100 * value, 1) for value in (rows["overall_forget"].min(), rows["overall_forget"].max())
+    )
     return [
-        f"Scenario {scenario}: no trial of {listing([method_label(method) for method in rows['method']])} reached the "
-        "target in every tuning seed."
-        for scenario, rows in none.groupby("scenario", sort=False)
+        f"In {len(rows)} of {_searches(found)} the nearest of all trials, at the target or not, reached the target in "
+        "no tuning seed: it forgot too little, often nothing "
+        f"(forget accuracy {low if low == high else f'{low} to {high}'}%)."
     ]
 
 
@@ -200,22 +254,29 @@ def table(data: SearchData, scenario: str) -> Table:
             Cell(str(row["trials"])),
             Cell(f"{row['trials_reached']}/{row['trials']}"),
             Cell(number(100 * row["score"], 1)),
-            *(Cell(_points(row[key])) for key in ("gap", "smallest_gap", "regret")),
+            Cell(_points(row["gap"])),
+            Cell(_points(row["smallest_gap"]) + ("" if row["trials_reached"] else _MARK)),
+            Cell(_points(row["regret"])),
             Cell(number(row["spearman"], 2)),
         )
         for _, row in found.iterrows()
     )
     notes = (
         "Target: trials that reached the target in every tuning seed / all trials. Score, gap: of the chosen trial. "
-        "Smallest gap: among all trials, at the target or not. Regret: the difference of the two, what it cost not to "
-        "have a retrained model; as the smallest of several noisy figures is low by chance too, it is rather too "
-        "large. Rank correlation: Spearman's, of score and gap over the trials; −1: the score orders them as the gap "
-        "does; – where the trials do not differ. Nothing is set in bold, no difference is called significant."
+        f"Smallest gap: among the trials at the target in every tuning seed; {_MARK}: none is, so among all trials. "
+        "Regret: the difference of the two, what it cost not to have a retrained model; as the smallest of several "
+        "noisy figures is low by chance too, it is rather too large, but small where few trials are at the target. "
+        "Rank correlation: Spearman's, of score and gap over the trials; −1: the score orders them as the gap does; – "
+        "where the trials do not differ. Nothing is set in bold, no difference is called significant."
     )
     return Table(
         SECTION,
         scenario,
-        Caption(f"{TITLE}, scenario {scenario}", setting(data), " ".join([notes, *_never_reached(found)])),
+        Caption(
+            f"{TITLE}, scenario {scenario}",
+            setting(data),
+            " ".join([notes, *_never_reached(found), *_forgot_nothing(found)]),
+        ),
         found,
         ("Method", "Trials", "Target", "Score", "Gap", "Smallest gap", "Regret", "Rank correlation"),
         rows,
@@ -230,7 +291,8 @@ def figure_caption(data: SearchData) -> Caption:
         setting(data),
         "Gap against score, one marker a trial, one panel a method and scenario; hollow: the trial did not reach the "
         "target in every tuning seed. Ringed: the trial that the score chose, the rightmost; diamond: the one nearest "
-        "to the retrained models, the lowest; dotted: the regret. The axis of the gap is logarithmic, below "
+        "to the retrained models, the lowest of those at the target or, where none is, of all; dotted: the regret. "
+        "Lower hollow ones forgot too little, often nothing. The axis of the gap is logarithmic, below "
         f"{number(_LINEAR_BELOW, 0)} percentage point linear. All panels share their axes.",
     )
 
@@ -288,7 +350,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, style: MethodStyle) -> None:
     for row in rows.to_dict("records"):
         at_target = row["reached"] == row["seeds"]
         ax.plot(100 * row["score"], 100 * row["gap"], **_trial(at_target, style), zorder=3, clip_on=False)
-    chosen, nearest = (rows[rows[mark]].iloc[0] for mark in ("chosen", "nearest_to_retrained"))
+    chosen, nearest = rows[rows["chosen"]].iloc[0], _nearest(rows)
     ax.plot(2 * [100 * chosen["score"]], [100 * chosen["gap"], 100 * nearest["gap"]], **_REGRET, zorder=2)
     ax.plot(100 * chosen["score"], 100 * chosen["gap"], **_CHOSEN, zorder=4, clip_on=False)
     ax.plot(100 * nearest["score"], 100 * nearest["gap"], **_NEAREST, zorder=4, clip_on=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from orthograd import methods
 from orthograd.audit import (
     Evidence,
     Raw,
@@ -33,6 +34,7 @@ from orthograd.reporting.claims import Study, decide
 from orthograd.reporting.ledger import compare, read_ledger
 from orthograd.reporting.write import write_table
 from orthograd.scores import read_shadow_scores
+from orthograd.search import Choices, Range, Tuning
 from orthograd.steps import results
 from orthograd.steps.page import data_files, notes
 
@@ -97,7 +99,7 @@ def run(arguments: Namespace) -> None:
         ],
         checks=audit(evidence, shadowed, spoken),
         claims=decide(study),
-        entries=compare(ledger, data, profile.experiments, speech),
+        entries=compare(ledger, data, profile.comparisons, speech),
         ledger=ledger,
         seeds=profile.seeds,
         tuning_seeds=profile.tuning.seeds if profile.tuning else [],
@@ -147,13 +149,28 @@ def _split(path: Path) -> pd.DataFrame:
 def _search(profile: Profile, path: Path | None) -> Search | None:
     if profile.tuning is None:
         return None
+    tuning = profile.tuning
     trials = profile.trials or f"config/tuned/{profile.profile}.csv"
+    # `snakemake tune` writes the trials beside it.
+    table = None if path is None else path.with_suffix(".csv")
     return Search(
-        profile.tuning.seeds,
+        tuning.seeds,
         # As the repository names it, wherever that lies.
         str(Path(trials).with_suffix(".json")),
         None if path is None else read_json(path),
+        {
+            (scenario, method): _planned_trials(tuning, method)
+            for scenario, setting in profile.scenarios.items()
+            for method in tuning.methods
+            if setting.kind in methods.load(method).scenarios
+        },
+        pd.read_csv(table) if table is not None and table.is_file() else None,
     )
+
+
+def _planned_trials(tuning: Tuning, method: str) -> int:
+    searched = any(isinstance(value, Range | Choices) for value in tuning.spaces[method].values())
+    return tuning.trials if searched else 1
 
 
 def _shadows(profile: Profile, arguments: Namespace, evidence: Evidence) -> Shadows | None:

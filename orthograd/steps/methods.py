@@ -20,14 +20,22 @@ HEADER = """\
 # The methods
 
 Written by `make docs`. L_r and L_f are the mean cross-entropies of a batch of retain and forget samples, θ the
-parameters, η the learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. *Published*
-values are defaults of the source, from which a value differs only where it is said; *searched* are the spaces of
-`snakemake tune`, *tuned* what the laptop profile takes (`methods` in `config/laptop.yaml`). Each method is
-pinned by `tests/methods/test_<name>.py` against its definition (gradient rules by `tests/unit/test_methods.py`,
-OrthoGrad's variants by `test_orthograd_family.py`), and all by `tests/methods/test_contract.py`: it changes the
-model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its passes.
+parameters, η the learning rate, g_u the gradient of L_f, g_r those of the retain samples, each alone. The last column
+is the file that pins the method against its definition; `tests/methods/test_contract.py` pins all of them: a method
+changes the model, reads what it declares and nothing else, reads every parameter, repeats for a seed, and counts its
+passes.
 
 """
+
+SECTIONS = """\
+In the tables below *published* values are defaults of the source, from which a value differs only where it is said;
+*searched* are the spaces of `snakemake tune`, *tuned* what the laptop profile takes (`methods` in
+`config/laptop.yaml`).
+
+"""
+
+GRADIENT_RULES = ("ft", "neggrad", "neggrad_plus", "orthograd")
+"""Methods that share one file of tests, which works each first update out on one linear model."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,12 +46,42 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     spaces = {} if arguments.spaces is None else _read(arguments.spaces)
     tuned = {} if arguments.profile is None else load(arguments.profile).methods
-    print(HEADER + listing(spaces, tuned), end="")
+    print(HEADER + overview() + SECTIONS + listing(spaces, tuned), end="")
 
 
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return content
+
+
+def pinned_by(name: str) -> str | None:
+    """The file of the repository that tests a method against its definition; None for one of another distribution.
+
+    By rule, since an installed package has no tests to look among.
+    """
+    if name in methods.entries():
+        return None
+    if name in GRADIENT_RULES:
+        return "tests/unit/test_methods.py"
+    # The copy is the authors' code, no form of ours.
+    family = name.startswith("orthograd_") and name != "orthograd_copy"
+    return f"tests/methods/test_{'orthograd_family' if family else name}.py"
+
+
+def overview() -> str:
+    """Markdown: a table with a row a method, which links to its section."""
+    rows = []
+    for name in methods.names():
+        method, tests = methods.load(name), pinned_by(name)
+        rows.append(
+            [
+                f"[{method_label(name)}](#{name})",
+                method.rule,
+                ", ".join(sorted(method.reads)),
+                ABSENT if tests is None else f"[{Path(tests).name}](../{tests})",
+            ]
+        )
+    return "\n".join([*_table(["method", "rule", "reads", "pinned by"], rows), "", ""])
 
 
 def listing(spaces: Mapping[str, Any], tuned: Mapping[str, Mapping[str, Any]]) -> str:
@@ -72,6 +110,9 @@ def _section(method: Method, space: Space, tuned: Mapping[str, Mapping[str, Any]
     }
     shown = {title: values for title, values in columns.items() if values is not None}
     lines = [
+        # A heading's own anchor depends on who renders it, and two of the labels differ by a sign that it loses.
+        f'<a id="{method.name}"></a>',
+        "",
         f"## {method_label(method.name)}",
         "",
         f"- name: `{method.name}`",
@@ -94,13 +135,13 @@ def _section(method: Method, space: Space, tuned: Mapping[str, Mapping[str, Any]
         ]
         for key, field in method.params.model_fields.items()
     ]
-    table = [["parameter", "meaning", *shown], ["---"] * (2 + len(shown)), *rows]
-    lines += [
-        "",
-        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table),
-        "",
-    ]
+    lines += ["", *_table(["parameter", "meaning", *shown], rows), ""]
     return "\n".join(lines)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    table = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
 
 
 def _value(value: object) -> str:

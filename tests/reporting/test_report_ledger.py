@@ -1,13 +1,16 @@
 """The ledger: its form is checked, its own file invents nothing, and verdicts follow from the interval."""
 
+import dataclasses
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from report_study import make_experiment
 
 from orthograd import methods
+from orthograd.measures import MEMBERSHIP
 from orthograd.reporting.data import ReportError, rows_of
 from orthograd.reporting.ledger import PAPER, compare, read_ledger
 from orthograd.reporting.statistics import summarise
@@ -91,6 +94,7 @@ def test_the_example_in_the_shipped_file_is_of_its_form(tmp_path):
         ({"column": "uiss"}, "column 'uiss' is not one of runs.csv. Mend: use one of"),
         ({"typo": 1}, r"cells\.0\.typo: Extra inputs"),
         ({"spread": -1.0}, r"cells\.0\.spread"),
+        ({"retain_size": 0}, r"cells\.0\.retain_size"),
     ],
 )
 def test_a_bad_cell_is_named_with_its_file(tmp_path, changes, message):
@@ -145,6 +149,83 @@ def test_what_is_not_the_same_is_not_comparable(report_data, tmp_path, changes, 
     entry = _entry(report_data, tmp_path, **changes)
     assert entry.verdict == "not comparable"
     assert why in entry.why
+
+
+SIZES = {"experiment": "F-SIZE", "column": "accuracy_test"}
+
+
+def _sweep(report_data):
+    """The study's one size, 500, and the same runs as if of size 250 at half the test accuracy."""
+    runs = report_data.runs
+    small = runs[runs["retain_size"] == 500].assign(retain_size=250, accuracy_test=runs["accuracy_test"] / 2)
+    costs = report_data.costs
+    data = dataclasses.replace(
+        report_data,
+        runs=pd.concat([runs, small]),
+        costs=pd.concat([costs, costs[costs["retain_size"] == 500].assign(retain_size=250)]),
+    )
+    places = [make_experiment("random", substitutions=[])] + [
+        make_experiment("random", substitutions=[], id="F-SIZE", retain_size=size) for size in (250, 500)
+    ]
+    return data, places
+
+
+def test_a_cell_of_a_sweep_is_compared_at_its_size(report_data, tmp_path):
+    data, places = _sweep(report_data)
+    cells = [CELL | SIZES | {"retain_size": size} for size in (250, 500)]
+    small, large = compare(read_ledger([_file(tmp_path, "mine.yaml", cells)]), data, places)
+    ours = summarise(rows_of(data.select(places[0]).runs, "small_resnet", "orthograd"), "accuracy_test")
+    assert large.ours.mean == pytest.approx(ours.mean)
+    assert small.ours.mean == pytest.approx(ours.mean / 2)
+    assert (large.verdict, small.cell.condition) == ("differs", "random, retain subset of 250")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "F-SIZE has retain subsets of 250 and 500: the cell has to name its retain_size"),
+        ({"retain_size": 1000}, "F-SIZE of this report has retain subsets of 250 and 500, not of 1,000"),
+        ({"retain_size": 250, "scenario": "class_3"}, "F-SIZE of this report has no scenario class_3"),
+        (
+            {"experiment": "A-MIA"},
+            "A-MIA is shown with the experiments of images: the cell has to name its scenario",
+        ),
+        ({"experiment": "A-MIA", "scenario": "class_3"}, "no experiment of this report has scenario class_3"),
+    ],
+)
+def test_a_cell_that_picks_none_of_ours_says_what_is_missing(report_data, tmp_path, changes, why):
+    data, places = _sweep(report_data)
+    path = _file(tmp_path, "mine.yaml", [CELL | SIZES | changes])
+    (entry,) = compare(read_ledger([path]), data, places)
+    assert (entry.verdict, entry.ours, entry.why) == ("not comparable", None, why)
+
+
+def test_a_cell_of_membership_is_compared_in_the_experiment_of_its_scenario(report_data, tmp_path):
+    places = [make_experiment(kind, substitutions=[]) for kind in ("random", "class")]
+    proxy = places[1].model_copy(update={"id": "T-PROXY", "proxy": "shifted"})
+    column = MEMBERSHIP[0]
+    # The study has the same numbers in both scenarios.
+    runs = report_data.runs.copy()
+    runs.loc[runs["scenario"] == places[1].scenario, column] /= 2
+    data = dataclasses.replace(report_data, runs=runs)
+    cells = [CELL | {"experiment": "A-MIA", "column": column, "scenario": place.scenario} for place in places]
+    ledger = read_ledger([_file(tmp_path, "mine.yaml", cells)])
+    found = compare(ledger, data, [proxy, *places])
+    for entry, place in zip(found, places, strict=True):
+        runs = rows_of(data.select(place).runs, "small_resnet", "orthograd")
+        assert entry.ours.mean == pytest.approx(runs[column].mean())
+    assert found[0].ours.mean != found[1].ours.mean
+
+
+def test_numbers_of_two_sizes_take_the_place_of_one_unknown_cell(tmp_path):
+    condition = "each size of the retain set, ImageNet"
+    cell = CELL | {"experiment": "F-SIZE", "model": None, "condition": condition}
+    cells = [cell | {"retain_size": size} for size in (250, 500)]
+    found = read_ledger([SHIPPED, _file(tmp_path, "mine.yaml", cells)]).cells
+    ours = [c for c in found if (c.experiment, c.method) == ("F-SIZE", "orthograd")]
+    assert [(c.retain_size, c.value) for c in ours] == [(250, 0.1), (500, 0.1)]
+    with pytest.raises(ReportError, match="retain subset of 250 has a number"):
+        read_ledger([_file(tmp_path, "twice.yaml", [cells[0], cells[0]])])
 
 
 def test_substitutes_make_a_number_incomparable_but_ours_is_shown(report_data, tmp_path):

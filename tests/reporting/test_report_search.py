@@ -26,8 +26,8 @@ TRIALS = [
     ("random", "orthograd", [(2, 0.50, 0.40), (2, 0.60, 0.30), (2, 0.70, 0.05), (2, 0.80, 0.08)]),
     # Never at the target in both seeds.
     ("random", "ft", [(1, 0.30, 0.06), (0, -0.10, 0.04), (1, 0.20, 0.10), (0, -0.20, 0.05)]),
-    # Nearest is a trial that left the model as it was.
-    ("random", "ssd", [(0, -0.125, 0.045), (2, 0.13, 0.78), (0, -0.125, 0.045), (2, 0.10, 0.81)]),
+    # Nearest of all is a trial that left the model as it was; of those at the target it is not the chosen one.
+    ("random", "ssd", [(0, -0.125, 0.045), (2, 0.13, 0.78), (0, -0.125, 0.045), (2, 0.10, 0.71)]),
     ("class", "orthograd", [(2, 0.80, 0.02), (2, 0.70, 0.03), (2, 0.60, 0.04), (1, 0.10, 0.30)]),
     # Stopped by the time limit after one trial.
     ("class", "ft", [(0, -0.50, 0.20)]),
@@ -43,6 +43,7 @@ def make_trials():
             "params": "{}",
             "seeds": 2,
             "reached": reached,
+            "forget": 1.0 - 0.25 * reached - 0.01 * number,
             "score": score,
             "gap": gap,
         }
@@ -105,8 +106,8 @@ def drawn(monkeypatch):
         ("random", "orthograd", 4, 4, 0.08, 0.05, 0.03, 1 - 6 * 18 / 60),
         # Ranks of score 4 2 3 1, of gap 3 1 4 2: d² = 1, 1, 1, 1
         ("random", "ft", 4, 0, 0.06, 0.04, 0.02, 1 - 6 * 4 / 60),
-        # Ranks of score 1.5 4 1.5 3, of gap 1.5 3 1.5 4: Pearson's over them, centred −1 1.5 −1 .5 and −1 .5 −1 1.5
-        ("random", "ssd", 4, 2, 0.78, 0.045, 0.735, (1 + 0.75 + 1 + 0.75) / (1 + 2.25 + 1 + 0.25)),
+        # Ranks 1.5 4 1.5 3 of both.
+        ("random", "ssd", 4, 2, 0.78, 0.71, 0.07, 1.0),
         ("class", "orthograd", 4, 3, 0.02, 0.02, 0.0, -1.0),
         ("class", "ft", 1, 0, 0.20, 0.20, 0.0, math.nan),
     ],
@@ -120,6 +121,14 @@ def test_numbers_by_hand(data, scenario, method, trials, reached, gap, smallest,
     assert found["spearman"] == pytest.approx(correlation, abs=1e-12, nan_ok=True)
 
 
+def test_the_nearest_of_all_trials_is_kept_beside_that_at_the_target(data):
+    found = results(data).set_index(["scenario", "method"])
+    overall = found[["overall_gap", "overall_reached", "overall_forget"]]
+    assert overall.loc[("random", "ssd")].tolist() == [0.045, 0, 1.0]
+    assert overall.loc[("random", "ft")].tolist() == [0.04, 0, 0.99]
+    assert overall.loc[("class", "orthograd")].tolist() == [0.02, 2, 0.5]
+
+
 def test_equal_scores_have_no_correlation(read):
     frame = make_trials()
     frame.loc[(frame["scenario"] == "random") & (frame["method"] == "ft"), "score"] = 0.25
@@ -131,11 +140,11 @@ def test_a_table_has_a_row_a_method_of_its_scenario(data):
     shown = [[cell.text for cell in row] for row in table(data, "random").rows]
     assert shown == [
         ["OrthoGrad", "4", "4/4", "80.0", "8.00", "5.00", "3.00", "−0.80"],
-        ["FT", "4", "0/4", "30.0", "6.00", "4.00", "2.00", "0.60"],
-        ["SSD", "4", "2/4", "13.0", "78.00", "4.50", "73.50", "0.78"],
+        ["FT", "4", "0/4", "30.0", "6.00", "4.00*", "2.00", "0.60"],
+        ["SSD", "4", "2/4", "13.0", "78.00", "71.00", "7.00", "1.00"],
     ]
     assert [row[0].text for row in table(data, "class").rows] == ["OrthoGrad", "FT"]
-    assert [cell.text for cell in table(data, "class").rows[1]][-2:] == ["0.00", "–"]
+    assert [cell.text for cell in table(data, "class").rows[1]][-3:] == ["20.00*", "0.00", "–"]
 
 
 def test_the_csv_has_raw_numbers_and_all_formats_are_written(data, tmp_path):
@@ -146,8 +155,8 @@ def test_the_csv_has_raw_numbers_and_all_formats_are_written(data, tmp_path):
         *(f"figures/search.trials.{suffix}" for suffix in ("svg", "png")),
     }
     written = pd.read_csv(tmp_path / "tables/search.random.csv")
-    assert written["regret"].tolist() == pytest.approx([0.03, 0.02, 0.735], abs=1e-12)
-    assert written["nearest_reached"].tolist() == [2, 0, 0]
+    assert written["regret"].tolist() == pytest.approx([0.03, 0.02, 0.07], abs=1e-12)
+    assert written["overall_reached"].tolist() == [2, 0, 0]
     assert "| SSD | 4 | 2/4 |" in (tmp_path / "tables/search.random.md").read_text(encoding="utf-8")
     latex = (tmp_path / "tables/search.random.tex").read_text(encoding="utf-8")
     assert r"\label{tab:search-random}" in latex
@@ -156,12 +165,15 @@ def test_the_csv_has_raw_numbers_and_all_formats_are_written(data, tmp_path):
 
 def test_the_opening_says_median_and_largest_regret_and_who_never_reached_the_target(data):
     text = opening(data)
-    # Regrets 3, 2, 73.5, 0 and 0.
+    # Regrets 3, 2, 7, 0 and 0.
     assert "cost 2.00 percentage points of gap at the median of 5 searches" in text
-    assert "73.50 at most (SSD, scenario random)" in text
-    assert "Scenario random: no trial of FT reached the target in every tuning seed." in text
+    assert "7.00 at most (SSD, scenario random), against the nearest trial at the target." in text
+    assert "Scenario random: no trial of FT reached the target in every tuning seed (1 of 3 methods)" in text
     assert "Scenario class: no trial of FT reached" in text
-    assert "In 3 of 5 searches the trial nearest to the retrained models did not reach the target" in text
+    assert (
+        "In 3 of 5 searches the nearest of all trials, at the target or not, reached the target in no tuning seed: it "
+        "forgot too little, often nothing (forget accuracy 99.0 to 100.0%)."
+    ) in text
 
 
 def test_the_opening_is_silent_of_what_did_not_happen(read):
@@ -170,7 +182,7 @@ def test_the_opening_is_silent_of_what_did_not_happen(read):
     text = opening(read(only))
     assert text == (
         "Choosing parameters without a retrained model cost 0.00 percentage points of gap at the median of 1 search, "
-        "and 0.00 at most (OrthoGrad, scenario class)."
+        "and 0.00 at most (OrthoGrad, scenario class), against the nearest trial at the target."
     )
 
 
@@ -187,7 +199,11 @@ def test_captions_state_n_units_and_what_the_gap_is(data, read):
             "validation takes the place of test",
         ):
             assert expected in text, expected
-    assert "no trial of FT reached the target" in table(data, "random").caption.notes
+    notes = table(data, "random").caption.notes
+    assert "no trial of FT reached the target in every tuning seed (1 of 3 methods)" in notes
+    assert "In 2 of 3 searches the nearest of all trials" in notes
+    assert "In 1 of 2 searches" in table(data, "class").caption.notes
+    assert "(forget accuracy 100.0%)" in table(data, "class").caption.notes
     whole = make_trials()
     assert "; 4 trials a method. " in setting(read(whole[whole["scenario"] == "random"]))
 
@@ -206,8 +222,9 @@ def _change(column, value):
             lambda frame: frame.drop(columns="gap"),
             r"columns \['gap'\] are missing; run `snakemake tune` again",
         ),
-        (lambda frame: frame[:0], "every trial needs a score and a gap"),
-        (_change("score", np.nan), "every trial needs a score and a gap"),
+        (lambda frame: frame[:0], "every trial needs a score, a gap and a forget accuracy"),
+        (_change("score", np.nan), "every trial needs a score, a gap and a forget accuracy"),
+        (_change("forget", np.nan), "every trial needs a score, a gap and a forget accuracy"),
         (_change("chosen", False), "ft in scenario class has 0 chosen trials and 1 nearest ones"),
         (
             _change("nearest_to_retrained", True),
@@ -238,7 +255,8 @@ def test_the_figure_shows_every_trial_and_marks_two(data, drawn):
             assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((100 * score, 100 * gap))
             assert (line.get_markerfacecolor() == "white") == (reached < 2)
         best = max(trials, key=lambda trial: trial[1])
-        least = min(trials, key=lambda trial: trial[2])
+        usable = [trial for trial in trials if trial[0] == 2] or trials
+        least = min(usable, key=lambda trial: trial[2])
         assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == pytest.approx((100 * best[1], 100 * best[2]))
         assert (nearest.get_xdata()[0], nearest.get_ydata()[0]) == pytest.approx(
             (100 * least[1], 100 * least[2])
@@ -252,7 +270,7 @@ def test_the_figure_shows_every_trial_and_marks_two(data, drawn):
 
 def test_a_gap_of_nothing_has_a_place(read, drawn):
     frame = make_trials()
-    frame.loc[frame["nearest_to_retrained"], "gap"] = 0.0
+    frame.loc[frame["trial"] == 2, "gap"] = 0.0
     figure(read(frame))
     low, high = drawn[0].subfigs[0].axes[0].get_ylim()
     assert low <= 0 < high

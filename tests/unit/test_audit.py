@@ -1,6 +1,7 @@
 """The audit passes on results that real steps wrote, and every planted violation fails its check."""
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -28,6 +29,16 @@ def _raw(folder: Path) -> Raw:
     return Raw(Dataset.model_validate(entry), folder, [{"file": "file", "sha256": HASH, "md5": None}])
 
 
+def _trials(**changes: Any) -> pd.DataFrame:
+    """Three trials of FT and the one of a method without anything to search, each on one seed."""
+    rows = [("ft", 0), ("ft", 1), ("ft", 2), ("neggrad", 0)]
+    frame = pd.DataFrame(rows, columns=["method", "trial"]).assign(scenario="random", seeds=1)
+    return frame.assign(**changes)
+
+
+PLANNED = {("random", "ft"): 3, ("random", "neggrad"): 1}
+
+
 def _search(seeds: list[int] | None = None, source: str = "train", name: str = "validation") -> Search:
     seeds = seeds or [100]
     read = {"set": name, "dataset": "fashion-mnist", "source": source, "images": 5, "sha256": "0" * 64}
@@ -37,7 +48,7 @@ def _search(seeds: list[int] | None = None, source: str = "train", name: str = "
         "seeds": seeds,
         "reads": {str(seed): [read] for seed in seeds},
     }
-    return Search([100], "config/tuned/toy.json", {"searches": [found]})
+    return Search([100], "config/tuned/toy.json", {"searches": [found]}, PLANNED, _trials())
 
 
 @pytest.fixture
@@ -70,7 +81,7 @@ def test_all_checks_pass_on_what_the_steps_wrote(evidence: Evidence) -> None:
     checks = audit(evidence)
     assert {check.status for check in checks} == {"passed"}, failed(checks)
     assert all(check.files and check.reason and check.claim for check in checks)
-    assert len({check.id for check in checks}) == len(checks) == 15
+    assert len({check.id for check in checks}) == len(checks) == 16
 
 
 def _same_content(evidence: Evidence) -> None:
@@ -207,7 +218,7 @@ def _with(evidence: Evidence, **changes: Any) -> Evidence:
     ("search", "check"),
     [
         (_search([100, 1]), "tuning seeds"),
-        (Search([1], "x.json", None), "tuning seeds"),
+        (Search([1], "x.json", None, PLANNED, None), "tuning seeds"),
         (_search(source="test"), "tuning data"),
         (_search(name="test_forgotten"), "tuning data"),
     ],
@@ -218,11 +229,38 @@ def test_a_search_on_reported_seeds_or_test_images_fails(
     assert _statuses(_with(evidence, search=search))[check] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        # The second search is whole, and so are the seeds: only the count is planted.
+        (_trials().drop(index=2), "ft in scenario random: cut by the time limit after 2 of 3 trials"),
+        (_trials().drop(index=3), "neggrad in scenario random: no search, though the config has one"),
+        (
+            _trials(trial=[0, 1, 2, 1]).iloc[[0, 1, 2, 3, 3]],
+            "neggrad in scenario random: 2 trials, 1 in the config",
+        ),
+        (
+            _trials(method=["ft", "ft", "ft", "salun"]),
+            "salun in scenario random: searched, though the config has no",
+        ),
+        (_trials(seeds=[1, 2, 1, 1]), "ft in scenario random: trials on 1, 2 seeds, 1 in the config"),
+        (_trials(seeds=2), "neggrad in scenario random: trials on 2 seeds, 1 in the config"),
+    ],
+)
+def test_an_unequal_search_fails(evidence: Evidence, table: pd.DataFrame, reason: str) -> None:
+    search = dataclasses.replace(_search(), table=table)
+    checks = {check.id: check for check in failed(audit(_with(evidence, search=search)))}
+    assert list(checks) == ["equal search"]
+    assert reason in checks["equal search"].reason
+
+
 def test_without_evidence_nothing_passes(evidence: Evidence) -> None:
     empty = Evidence([], [], [], [], None)
     assert set(_statuses(empty).values()) == {"not checked"}
-    statuses = _statuses(_with(evidence, search=Search([100], "config/tuned/toy.json", None)))
+    unread = Search([100], "config/tuned/toy.json", None, PLANNED, None)
+    statuses = _statuses(_with(evidence, search=unread))
     assert (statuses["tuning seeds"], statuses["tuning data"]) == ("passed", "not checked")
+    assert statuses["equal search"] == "not checked"
     reads = _run(evidence, "ft")["made_with"]["method_reads"]
     reads["retain"] = None
     assert _statuses(evidence)["unlearning data"] == "not checked"

@@ -396,7 +396,7 @@ def test_the_report_shows_the_trials_that_are_there_and_does_not_search(smoke: P
     rows = [
         {"scenario": scenario, "method": method, "trial": trial, "chosen": trial == 0}
         | {"nearest_to_retrained": trial == 1, "params": "{}", "seeds": len(SMOKE["tuning"]["seeds"])}
-        | {"reached": trial, "score": 0.5 - trial, "gap": 0.25 - 0.125 * trial}
+        | {"reached": trial, "score": 0.5 - trial, "gap": 0.25 - 0.125 * trial, "forget": 0.5}
         for scenario in SMOKE["scenarios"]
         for method in SMOKE["tuning"]["methods"]
         for trial in (0, 1)
