@@ -169,11 +169,7 @@ def membership_table(data: ExperimentData) -> Table:
     shown = [
         (Metric("mia_population_auc", "Population, AUC", 1, 3), "population"),
         (Metric("mia_low_loss_auc", "Low loss, AUC", 1, 3), "low_loss"),
-        *(
-            [(Metric(TPR, "Low loss, TPR at 1% FPR", 100, 1), "low_loss")]
-            if data.runs[TPR].notna().any()
-            else []
-        ),
+        *([(Metric(TPR, "Low loss, TPR", 100, 1), "low_loss")] if data.runs[TPR].notna().any() else []),
         (Metric("mia_confidence_accuracy", "Confidence, acc.", 100, 1), "confidence"),
         (Metric("mia_entropy_accuracy", "Entropy, acc.", 100, 1), "entropy"),
         (Metric("mia_modified_entropy_accuracy", "Modified entropy, acc.", 100, 1), "modified_entropy"),

@@ -130,6 +130,7 @@ KEYS = {
     "|Δ| test": "gap_test",
     "Population, AUC": "mia_population_auc",
     "Low loss, AUC": "mia_low_loss_auc",
+    "Low loss, TPR": "mia_tpr_at_1_fpr",
     "Confidence, acc.": "mia_confidence_accuracy",
     "Entropy, acc.": "mia_entropy_accuracy",
     "Modified entropy, acc.": "mia_modified_entropy_accuracy",

@@ -422,6 +422,7 @@ rule audit:
         shadow_records=shadow_scores("evidence.json"),
         raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
         search=SEARCH_READ,
+        trials=TRIALS_SHOWN,
         # By their absolute path, as the trials.
         published=sorted(
             str(path)
