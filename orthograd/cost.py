@@ -47,6 +47,10 @@ class PeakMemory:
             trim(0)
         self._before = self._in_use()
 
+    def disregard(self, taken: int) -> None:
+        """Leave out bytes that were taken since for another purpose."""
+        self._before += taken
+
     def _in_use(self) -> int:
         if self._cuda is not None:
             return torch.cuda.memory_allocated(self._cuda)

@@ -56,7 +56,8 @@ class Relearning(Strict):
 class StoppingRule(Strict):
     """When an unlearning run ends.
 
-    Every `every` steps the forget accuracy is measured; the first time it is at or below the target, the run ends.
+    Every `every` steps the forget accuracy is measured. Where it is at or below the target, it is measured after each
+    step since the last time as well, and the run ends with the first that is.
     """
 
     every: Positive = Field(description="steps between two checks, a whole number >= 1")

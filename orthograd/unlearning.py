@@ -31,9 +31,10 @@ class Run:
         diverged: whether it ended because a parameter, or an output for the forget set, was not finite any more.
         steps: parameter updates between the original and the unlearned model.
         trained: parameters that were trainable while the method ran.
-        trajectory: one row a check: step, seconds, the value that steers the run, what the method reported; each
-            `record_every` steps, on both sides of the target and at the end also what else the watch measures. It
-            goes on behind the target up to `curve_steps`.
+        trajectory: one row a check: step, seconds, the value that steers the run, what the method reported in this
+            step; each `record_every` steps, on both sides of the target and at the end also what else the watch
+            measures, effects as the mean over the steps since the last row. It goes on behind the target up to
+            `curve_steps`.
         cost: of `steps`, see `Cost`.
         accessed: the data that the method asked for, by name.
     """
@@ -49,6 +50,16 @@ class Run:
 
 
 Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A model on its way, and what the way to it cost."""
+
+    step: int
+    cost: Cost
+    values: Mapping[str, float]
+    weights: Weights
 
 
 class Watch(Protocol):
@@ -72,7 +83,7 @@ class Watch(Protocol):
         """What is recorded beside it."""
 
     def effects(self, before: nn.Module, model: nn.Module) -> dict[str, float]:
-        """What is recorded of the steps between two models."""
+        """What is recorded of the way between two models, each value a sum over its steps."""
 
 
 @dataclass(frozen=True)
@@ -132,20 +143,20 @@ class _Trajectory:
 
     def __init__(self, model: nn.Module, watch: Watch) -> None:
         self.rows: list[dict[str, float]] = []
-        self.finite = True
         self.weights: Weights = {}
         self._before: Weights = {}
         self._model = model
         self._watch = watch
+        self._finite = True
         self._recorded: set[int] = set()
 
-    def check(self, step: int, seconds: float, values: Mapping[str, float]) -> float:
-        """Add a row; the value that steers the run."""
-        self._before = self.weights
-        self.weights = {name: value.clone() for name, value in self._model.state_dict().items()}
-        value, self.finite = self._watch.value(self._model)
-        self.rows.append({"step": step, "seconds": seconds, self._watch.steered_by: value, **values})
-        return value
+    def add(self, point: _Point, value: float, finite: bool) -> None:
+        """Add a row for the model as it is now."""
+        self._before, self.weights = self.weights, point.weights
+        self._finite = finite
+        self.rows.append(
+            {"step": point.step, "seconds": point.cost.seconds, self._watch.steered_by: value, **point.values}
+        )
 
     def record(self) -> None:
         """Add what else the watch measures to the last row, once."""
@@ -154,7 +165,7 @@ class _Trajectory:
         self._recorded.add(len(self.rows) - 1)
         self.rows[-1] |= self._watch.others(self._model)
         # Where a method put adapters in or took them out, parameters have no counterpart.
-        if self.finite and self._before.keys() == self.weights.keys():
+        if self._finite and self._before.keys() == self.weights.keys():
             self._effects(self.rows[-1])
 
     def record_both_sides(self) -> None:
@@ -169,7 +180,8 @@ class _Trajectory:
     def _effects(self, row: dict[str, float]) -> None:
         before = copy.deepcopy(self._model)
         _restore(before, self._before)
-        row |= self._watch.effects(before, self._model)
+        steps = row["step"] - self.rows[-2]["step"]
+        row |= {name: sum_ / steps for name, sum_ in self._watch.effects(before, self._model).items()}
 
 
 def unlearn(
@@ -196,7 +208,9 @@ def unlearn(
         data: samples by name; the method gets those that it declares.
         watch: what is measured on the way, and the target.
         pixels: how the images were standardised; None: there are none.
-        stopping: how often to check and when to give up. The first crossing counts.
+        stopping: how often to check and when to give up. The check that finds the target, or weights that are not
+            finite, goes back to the last one and through the steps since, one by one: the first that is there counts.
+            A crossing that is undone before the next check is not seen. `every` copies of the model are kept.
         own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
         seed: of the order of the samples.
 
@@ -208,29 +222,59 @@ def unlearn(
     steps, cost, finite = 0, Cost(), True
     unlearned: Weights | None = None
     crossed = False
+    since: list[_Point] = []  # after the last check
 
-    def judge(values: Mapping[str, float]) -> None:
-        nonlocal finite, unlearned, crossed
-        value = trajectory.check(steps, cost.seconds, values)
-        weights = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    def here(values: Mapping[str, float]) -> _Point:
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        return _Point(steps, replace(cost), values, weights)
+
+    def measure() -> tuple[float, bool]:
+        value, outputs = watch.value(model)
         # Finite weights may still give outputs that are not: accuracy 0 is then no forgetting.
-        finite = weights and trajectory.finite
+        return value, outputs and all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+    def judge(point: _Point, value: float, sound: bool) -> None:
+        nonlocal finite, unlearned, crossed
+        finite = sound
+        trajectory.add(point, value, finite)
         if unlearned is not None:
             return
-        run.steps, run.cost, run.diverged = steps, replace(cost), not finite
+        run.steps, run.cost, run.diverged = point.step, point.cost, not finite
         run.reached = watch.reached(value) and finite
         if run.reached and not crossed:
             crossed = True
             trajectory.record_both_sides()
             if not own_end:
-                unlearned = trajectory.weights
+                unlearned = point.weights
+
+    def check(values: Mapping[str, float]) -> None:
+        """Judge the model; where it is over the target, or lost, first what it was since the last check."""
+        nonlocal steps
+        point = here(values)
+        value, sound = measure()
+        if not crossed and (watch.reached(value) or not sound):
+            # A run that ended here has noted this step as well. A method that took its adapters out has no way back.
+            for earlier in [
+                one for one in since if one.step < steps and one.weights.keys() == point.weights.keys()
+            ]:
+                _restore(model, earlier.weights)
+                judge(earlier, *measure())
+                if not finite or (unlearned is not None and earlier.step >= stopping.curve_steps):
+                    steps = earlier.step  # nothing behind it is of use
+                    since.clear()
+                    return
+                if crossed:
+                    break
+            _restore(model, point.weights)
+        since.clear()
+        judge(point, value, sound)
 
     def over() -> bool:
         if own_end or not finite:
             return not finite
         return steps >= (stopping.max_steps if unlearned is None else stopping.curve_steps)
 
-    judge({})
+    check({})
     trajectory.record()
     memory = PeakMemory(next(model.parameters()).device)
     step: Step | None = None
@@ -260,12 +304,15 @@ def unlearn(
             progress.update()
             if step.complete and steps >= next_check:
                 next_check = steps + stopping.every - steps % stopping.every
-                judge(step.values)
+                check(step.values)
                 if steps >= next_record:
                     next_record = steps + stopping.record_every - steps % stopping.record_every
                     trajectory.record()
+            elif step.complete and not crossed:
+                since.append(here(step.values))
+                memory.disregard(sum(value.nbytes for value in since[-1].weights.values()))
         if step is not None and trajectory.rows[-1]["step"] != steps:
-            judge(step.values)
+            check(step.values)
         trajectory.record()
         if unlearned is not None:
             _restore(model, unlearned)

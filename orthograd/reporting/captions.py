@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE
+from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.choices import TARGETS, leads, obstacle, target_leads, turned
 from orthograd.reporting.data import ExperimentData
 from orthograd.reporting.experiment import ORTHOGRAD
 from orthograd.reporting.ranking import significance_text
-from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS
-from orthograd.reporting.text import listing, method_label, seeds_text
+from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, noise_floor, resolved_half_widths
+from orthograd.reporting.text import listing, method_label, number, seeds_text
 
 _KINDS = {
     "random": "random forgetting (the forget set is a random part of the training data)",
@@ -43,9 +45,10 @@ def accuracy(data: ExperimentData) -> Caption:
         _setting(data),
         f"Accuracy in percent. {_AT_TARGET} UIS is a ratio (lower is better). |Δ|: distance of an accuracy "
         "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
-        f"forget, retain and test; {noise_floor(data)}. {_spread(data)} Target: runs that reached the forget target / "
+        f"forget, retain and test; {floor_text(data)}. {_spread(data)} Target: runs that reached the forget target / "
         "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
-        f"not ranked (–). {_published(data)}{_diverged(data)}Elsewhere – means not defined. "
+        f"not ranked (–). {_equivalent_to_retrained(data)}{_published(data)}{_diverged(data)}Elsewhere – means not "
+        "defined. "
         + _claims(
             data,
             "smallest mean gap, where that of each other ranked method is larger by an interval, paired by seed, "
@@ -54,7 +57,39 @@ def accuracy(data: ExperimentData) -> Caption:
     )
 
 
-def noise_floor(data: ExperimentData) -> str:
+_TOST = "by two one-sided t-tests at 5%"
+
+
+def _equivalent_to_retrained(data: ExperimentData) -> str:
+    if not _tests_equivalence(data):
+        return ""
+    return (
+        f"≡: equivalent to the retrained models, {_TOST} on the signed differences, within the |Δ| of the row "
+        "Retrained (not tested where that is 0). "
+    )
+
+
+def _equivalent_to_each_other(data: ExperimentData) -> str:
+    if not _tests_equivalence(data):
+        return ""
+    columns = {name: f"gap_{name}" for name in GAP_SETS} | {"gap": "gap"}
+    margins = []
+    for model in data.experiment.models:
+        values = [f"{name} {number(100 * noise_floor(data, model, key), 2)}" for name, key in columns.items()]
+        margins.append((f"{model}: " if len(data.experiment.models) > 1 else "") + listing(values))
+    return (
+        f"≡ (in place of ≈): the two methods are equivalent, {_TOST}, within the noise floor, which is how far "
+        f"retrained models of a seed are from each other ({'; '.join(margins)} percentage points; at the target that "
+        "of test; not tested: the other columns, and any whose noise floor is 0). "
+    )
+
+
+def _tests_equivalence(data: ExperimentData) -> bool:
+    """Whether there are enough seeds, and retrained models for a margin."""
+    return data.n >= MIN_SEEDS_FOR_EQUIVALENCE and data.replicates[0] > 1
+
+
+def floor_text(data: ExperimentData) -> str:
     """What the gap in the row Retrained is."""
     if data.replicates[1] > 1:
         return "in the row Retrained it is measured between the references of one seed (noise floor)"
@@ -91,14 +126,20 @@ def paired(data: ExperimentData) -> Caption:
         "test accuracy, also at the target; the others have no better side. "
         f"{_AT_TARGET} {_spread(data)} ≈: the difference is below the smallest true one "
         "that this many seeds would find (power 80%, two-sided 5%), given how it varies between them, and so not "
-        "resolved, even if its interval excludes 0. Resolvable gap: that smallest difference, of the gaps. Both "
-        "reached: seeds in which both methods reached the target; in the others they are compared at unequal "
-        "forgetting. "
+        f"resolved, even if its interval excludes 0{_smallest(data)}. Resolvable gap: that smallest difference, of the "
+        f"gaps. {_equivalent_to_each_other(data)}Both reached: seeds in which both methods reached the target; in the "
+        "others they are compared at unequal forgetting. "
         + _claims(
             data,
             "OrthoGrad is better, the interval excludes 0, and both methods reached the target in every seed",
         ),
     )
+
+
+def _smallest(data: ExperimentData) -> str:
+    if data.n < 2:
+        return ""
+    return f"; in each column it is {number(resolved_half_widths(data.n), 2)} times the half-width shown"
 
 
 _ATTACKED = {
@@ -272,8 +313,9 @@ def g_effect(data: ExperimentData) -> Caption:
     return Caption(
         data.experiment.title,
         _setting(data),
-        "G-effect ⟨∇R, Δθ⟩ (arXiv:2502.19301, here with the sign of the risk's change): what the update did to "
-        "the mean cross-entropy R, in nats, to first order. Left: on the forget set, where above 0 is "
+        "G-effect ⟨∇R, Δθ⟩ (arXiv:2502.19301, here with the sign of the risk's change): what an update did to "
+        "the mean cross-entropy R, in nats, to first order, the mean over the updates since the last check. "
+        "Left: on the forget set, where above 0 is "
         "forgetting; right: on images of the retain subset, where 0 is ideal and above 0 is harm. One marker a "
         f"measurement and seed ({seeds_text(data.n)}), lines through those of a seed; measured where test "
         "accuracy is, up to the unlearned model. Of a method of one step it is the whole change, which the first order "
@@ -287,9 +329,9 @@ def orthogonality(data: ExperimentData) -> Caption:
     return Caption(
         data.experiment.title,
         _setting(data),
-        "What the projection did in each step up to the unlearned model, one thin line a seed "
-        f"({seeds_text(data.n)}), for the methods that project off per-sample gradients or their mean and "
-        "say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: of "
+        "What the projection did in the steps after which a run was checked, up to the unlearned model, one "
+        f"thin line a seed ({seeds_text(data.n)}), for the methods that project off per-sample gradients or their "
+        "mean and say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: of "
         "the length of the forget gradient. Condition number (logarithmic): of the retain gradients at unit "
         "length; the mean is a single one, of condition number 1.",
     )

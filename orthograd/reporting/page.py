@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from orthograd.reporting import proxy, search, shadows, sweep
+from orthograd.reporting import projections, proxy, search, shadows, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
 from orthograd.reporting.figures import figure_captions
@@ -58,7 +58,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class StopRule:
-    """When an unlearning run stops: the first check at which forget accuracy is at or below the target."""
+    """When an unlearning run stops: the first step that a check finds at or below the target, see `StoppingRule`."""
 
     target: str
     """What the target is, in words, for example 'the original model's accuracy on the validation set'."""
@@ -103,6 +103,8 @@ class PageContext:
     sweeps: Sequence[Sweep] = ()
     shadowed: shadows.ShadowData | None = None
     """U-LiRA on the shadow models of one of the experiments, where the profile has them."""
+    projected: projections.ProjectionData | None = None
+    """Full diagnostics along the runs of one of the experiments, if there are any."""
     notebooks: Sequence[str] = ()
     """Names of the executed notebooks in `notebooks/` beside the page."""
     speech: Sequence[spoken.SpeechNotes] = ()
@@ -217,10 +219,15 @@ def stop_rule_text(rule: StopRule, data: ExperimentData) -> str:
     targets = data.runs["target"].dropna()
     low, high = number(100 * targets.min(), 1), number(100 * targets.max(), 1)
     values = f"{low}%" if low == high else f"{low}% to {high}%, depending on the seed"
-    steps = "step" if rule.check_every == 1 else f"{rule.check_every} steps"
+    often = "After every step" if rule.check_every == 1 else f"After every {rule.check_every} steps"
+    back = (
+        ""
+        if rule.check_every == 1
+        else ", and where it is at or below the target also after each step since the last time"
+    )
     return (
-        f"Every {steps} the accuracy on the forget set is measured; the run stops at the first check at "
-        f"which it is at or below the target, {rule.target} ({values}). A run that has not got there after "
+        f"{often} the accuracy on the forget set is measured{back}; the run stops with the first step after which "
+        f"it is at or below the target, {rule.target} ({values}). A run that has not got there after "
         f"{rule.max_steps:,} steps counts as 'target not reached', and its method is not ranked."
     )
 
@@ -256,7 +263,7 @@ def render(context: PageContext, out: Path) -> Path:
         commit=context.conditions.commit + (" (+ uncommitted changes)" if context.conditions.dirty else ""),
         seeds=sorted({seed for _, data in selections for seed in data.seeds}),
         total=duration(context.conditions.seconds),
-        sections=[_section(notes, data, context.shadowed, out.parent) for notes, data in selections],
+        sections=[_section(notes, data, context, out.parent) for notes, data in selections],
         sweeps=[_sweep_section(data, out.parent) for data in sweeps],
         speech=[_speech_section(notes, out.parent) for notes in context.speech],
         search=None if context.trials is None else _search_section(context.trials, out.parent),
@@ -358,8 +365,9 @@ _FIGURE_TITLES = {
 
 
 def _section(
-    notes: ExperimentNotes, data: ExperimentData, shadowed: shadows.ShadowData | None, folder: Path
+    notes: ExperimentNotes, data: ExperimentData, context: PageContext, folder: Path
 ) -> dict[str, object]:
+    shadowed, projected = context.shadowed, context.projected
     tables = [make(data) for make in TABLES]
     captions = figure_captions(data)
     identifier = notes.experiment.id
@@ -371,6 +379,11 @@ def _section(
             _figure_view(_FIGURE_TITLES[name], identifier, name, captions[name].notes, folder)
             for name in FIGURE_NAMES
         ],
+        "projections": None
+        if projected is None or projected.experiment.id != identifier
+        else _figure_view(
+            projections.TITLE, identifier, projections.NAME, projections.caption(projected).notes, folder
+        ),
         "shadows": None
         if shadowed is None or shadowed.experiment.id != identifier
         else table_view("Membership inference with shadow models", shadows.table(shadowed), folder),

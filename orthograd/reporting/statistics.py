@@ -7,13 +7,15 @@ a seed are not independent of each other, so they are averaged within it first.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from orthograd.metrics.resolution import smallest_gap
-from orthograd.reporting.data import ReportError
+from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE, equivalence, smallest_gap
+from orthograd.reporting.data import ExperimentData, ReportError, rows_of
+from orthograd.reporting.experiment import RETRAINED
 
 LEVEL = 0.95
 MIN_SEEDS_FOR_CLAIMS = 5
@@ -66,6 +68,14 @@ def summarise(rows: pd.DataFrame, metric: str) -> Interval:
     return interval(per_seed(rows, metric))
 
 
+def noise_floor(data: ExperimentData, model: str, column: str) -> float:
+    """Mean of a distance to the retrained models over these models themselves, each judged by the others of its seed.
+
+    In the unit of the column; NaN where a seed has no second one.
+    """
+    return summarise(rows_of(data.runs, model, RETRAINED), column).mean
+
+
 def resolution(differences: pd.Series) -> float:
     """The smallest true difference that this many seeds find, in the differences' unit; NaN for a single seed.
 
@@ -74,6 +84,33 @@ def resolution(differences: pd.Series) -> float:
     if len(differences) < 2 or differences.isna().any():
         return math.nan
     return smallest_gap(float(differences.std(ddof=1)), len(differences))
+
+
+def resolved_half_widths(n: int) -> float:
+    """The smallest difference that n ≥ 2 seeds find, in half-widths of the 95% t-interval of the differences.
+
+    Both are a multiple of s / √n, so that the ratio depends on n alone: `smallest_gap` / `Interval.half_width`.
+    """
+    return smallest_gap(1.0, n) * math.sqrt(n) / float(stats.t.ppf(0.5 + LEVEL / 2, n - 1))
+
+
+Verdict = Literal["equivalent", "different", "undecided"]
+
+
+def within(differences: pd.Series, margin: float) -> Verdict | None:
+    """Whether the mean of one difference a seed lies within ±margin, by two one-sided t-tests at 5% (`equivalence`).
+
+    Returns:
+        "equivalent" where the 90% t-interval lies within ±margin, "different" where it lies beyond, "undecided" where
+        an end of the margin lies in it; None where nothing is tested: fewer than `MIN_SEEDS_FOR_EQUIVALENCE` seeds, a
+        difference that is not defined, or a margin that is NaN or 0.
+    """
+    if len(differences) < MIN_SEEDS_FOR_EQUIVALENCE or differences.isna().any() or not margin > 0:
+        return None
+    found = equivalence(differences.to_numpy(), margin)
+    if found.equivalent:
+        return "equivalent"
+    return "different" if found.low > margin or found.high < -margin else "undecided"
 
 
 def paired(ours: pd.Series, theirs: pd.Series) -> Interval:

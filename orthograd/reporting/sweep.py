@@ -94,7 +94,7 @@ def table(data: SweepData) -> Table:
     notes = (
         "Test accuracy at the target: at equal forgetting, – where a seed did not reach the target or "
         "passed it by the first check. Gap: mean distance to the retrained models over forget, retain "
-        f"and test accuracy; {captions.noise_floor(data.sizes[0])}. Behind it, "
+        f"and test accuracy; {captions.floor_text(data.sizes[0])}. Behind it, "
         "where not all runs reached the target, those that did / all: at unequal forgetting. Each method has "
         "the same parameters at all sizes. ±: half-width of the 95% "
         f"t-interval over {seeds_text(data.n)}. {significance_text(data.n)}; nothing is set in bold."

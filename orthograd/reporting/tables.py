@@ -1,28 +1,34 @@
 """The tables of one experiment: accuracy, paired differences, cost; as CSV, Markdown and LaTeX.
 
 The CSV holds raw numbers (fractions, seconds, bytes): per metric one column `<metric>_mean` and one
-`<metric>_half_width`, and the column `n`. Markdown, LaTeX and the page show the same numbers rounded.
+`<metric>_half_width`, and the column `n`; with five seeds or more, where equivalence is tested, `<metric>_margin` and
+`<metric>_equivalence` (equivalent, different, undecided; empty where nothing is tested). Markdown, LaTeX and the page
+show the same numbers rounded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
 from orthograd.measures import PER_CLASS, TPR
+from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting import captions
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportError, rows_of
-from orthograd.reporting.experiment import ORTHOGRAD
+from orthograd.reporting.experiment import ORTHOGRAD, RETRAINED
 from orthograd.reporting.ranking import closest, standings
 from orthograd.reporting.statistics import (
     MIN_SEEDS_FOR_CLAIMS,
     Interval,
+    Verdict,
+    noise_floor,
     paired,
     per_seed,
     resolution,
     summarise,
+    within,
 )
 from orthograd.reporting.text import ABSENT, estimate, method_label, number
 
@@ -37,6 +43,8 @@ class Metric:
     decimals: int
     better: Literal[-1, 0, 1] = 0
     """The sign of a difference that is an improvement; 0 where neither is."""
+    floor: str | None = None
+    """The column whose mean over the retrained models is the margin within which two models are equivalent."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,13 @@ class ProseTable(Table):
         return "".join(f"p{{{width:g}\\textwidth}}" for width in self.widths)
 
 
+EQUIVALENT = "≡ "
+"""Before a difference that is shown to lie within the margin of its column."""
+
+UNRESOLVED = "≈ "
+"""Before a difference below the smallest one that the seeds resolve."""
+
+
 def accuracy_table(data: ExperimentData) -> Table:
     """Original, retrained and every method: accuracies, UIS, gap to retrained, steps, target, rank."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
@@ -129,7 +144,7 @@ def accuracy_table(data: ExperimentData) -> Table:
         Metric("steps", "Steps", 1, 1),
     ]
     # The sign of the distance is in the accuracies already; the file carries it with its own interval.
-    signed = [Metric(f"diff_{name}", "", 100, 2) for name in GAP_SETS]
+    signed = [Metric(f"diff_{name}", "", 100, 2, floor=f"gap_{name}") for name in GAP_SETS]
     raw: list[dict[str, object]] = []
     rows: list[tuple[Cell, ...]] = []
     for model in data.experiment.models:
@@ -138,10 +153,14 @@ def accuracy_table(data: ExperimentData) -> Table:
         for method in [*REFERENCES, *data.experiment.rows]:
             runs = rows_of(data.runs, model, method)
             values = {metric.key: summarise(runs, metric.key) for metric in [*shown, *signed]}
+            # The retrained models give the margin.
+            tested = [] if method == RETRAINED else signed
+            judged = _judged(data, model, {m: per_seed(runs, m.key) for m in tested})
             place = places.get(method)
             raw.append(
                 {"model": model, "method": method, "n": data.n}
                 | _raw_columns(values)
+                | judged
                 | {
                     "target_reached": place.reached if place else None,
                     "rank": place.rank if place else None,
@@ -150,7 +169,15 @@ def accuracy_table(data: ExperimentData) -> Table:
             rows.append(
                 (
                     *_names(data, model, method),
-                    *(_cell(values[m.key], m, bold=method == best and m.key == "gap") for m in shown),
+                    *(
+                        _cell(
+                            values[m.key],
+                            m,
+                            bold=method == best and m.key == "gap",
+                            mark=_mark(judged, m.key.replace("gap_", "diff_")),
+                        )
+                        for m in shown
+                    ),
                     Cell(f"{place.reached}/{data.n}" if place else ABSENT),
                     Cell(str(place.rank) if place and place.rank else ABSENT),
                 )
@@ -257,22 +284,18 @@ def per_class_table(data: ExperimentData) -> Table:
     return _table(data, "per_class", captions.per_class(data), pd.DataFrame(raw), "Method", header, rows)
 
 
-UNRESOLVED = "≈ "
-"""Before a difference below the smallest one that the seeds resolve."""
-
-
 def paired_table(data: ExperimentData) -> Table:
     """OrthoGrad minus every other method, paired by seed."""
     forgotten = [Metric("accuracy_test_forgotten", "Test, forgotten class", 100, 1)]
     shown = [
-        Metric("accuracy_forget", "Forget", 100, 1),
-        Metric("accuracy_retain", "Retain", 100, 1, better=1),
-        Metric("accuracy_test", "Test", 100, 1, better=1),
-        Metric("test_at_target", "Test at target", 100, 1, better=1),
+        Metric("accuracy_forget", "Forget", 100, 1, floor="gap_forget"),
+        Metric("accuracy_retain", "Retain", 100, 1, better=1, floor="gap_retain"),
+        Metric("accuracy_test", "Test", 100, 1, better=1, floor="gap_test"),
+        Metric("test_at_target", "Test at target", 100, 1, better=1, floor="gap_test"),
         *(forgotten if data.kind == "class" else []),
         Metric("uis", "UIS", 1, 3, better=-1),
-        Metric("gap", "Gap", 100, 2, better=-1),
-        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1, better=-1) for name in GAP_SETS),
+        Metric("gap", "Gap", 100, 2, better=-1, floor="gap"),
+        *(Metric(f"gap_{name}", f"|Δ| {name}", 100, 1, better=-1, floor=f"gap_{name}") for name in GAP_SETS),
     ]
     raw: list[dict[str, object]] = []
     rows: list[tuple[Cell, ...]] = []
@@ -281,12 +304,15 @@ def paired_table(data: ExperimentData) -> Table:
         for method in [method for method in data.experiment.methods if method != ORTHOGRAD]:
             theirs = rows_of(data.runs, model, method)
             values = {m.key: paired(per_seed(ours, m.key), per_seed(theirs, m.key)) for m in shown}
-            finds = {m.key: resolution(per_seed(ours, m.key) - per_seed(theirs, m.key)) for m in shown}
+            differences = {m: per_seed(ours, m.key) - per_seed(theirs, m.key) for m in shown}
+            finds = {m.key: resolution(difference) for m, difference in differences.items()}
+            judged = _judged(data, model, differences)
             both = int((_reached(ours) & _reached(theirs)).sum())
             raw.append(
                 {"model": model, "method": ORTHOGRAD, "minus": method, "n": data.n}
                 | _raw_columns(values)
                 | {f"{key}_resolvable": smallest for key, smallest in finds.items()}
+                | judged
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
@@ -301,7 +327,7 @@ def paired_table(data: ExperimentData) -> Table:
                             and both == data.n
                             and values[m.key].excludes_zero
                             and m.better * values[m.key].mean > 0,
-                            mark=UNRESOLVED if abs(values[m.key].mean) < finds[m.key] else "",
+                            mark=_mark(judged, m.key, abs(values[m.key].mean) < finds[m.key]),
                         )
                         for m in shown
                     ),
@@ -367,6 +393,27 @@ def _reached(rows: pd.DataFrame) -> pd.Series:
     return rows.set_index("seed")["target_reached"].astype(bool)
 
 
+def _judged(
+    data: ExperimentData, model: str, differences: Mapping[Metric, pd.Series]
+) -> dict[str, float | Verdict | None]:
+    """The columns `<metric>_margin` and `<metric>_equivalence` of the metrics with a margin; none with few seeds."""
+    if data.n < MIN_SEEDS_FOR_EQUIVALENCE:
+        return {}
+    columns: dict[str, float | Verdict | None] = {}
+    for metric, difference in differences.items():
+        if metric.floor is not None:
+            margin = noise_floor(data, model, metric.floor)
+            columns[f"{metric.key}_margin"] = margin
+            columns[f"{metric.key}_equivalence"] = within(difference, margin)
+    return columns
+
+
+def _mark(judged: Mapping[str, float | Verdict | None], key: str, unresolved: bool = False) -> str:
+    if judged.get(f"{key}_equivalence") == "equivalent":
+        return EQUIVALENT
+    return UNRESOLVED if unresolved else ""
+
+
 def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     return {
         f"{key}_{part}": getattr(value, part)
@@ -406,6 +453,7 @@ _LATEX = {
         "α": r"$\alpha$",
         "×": r"$\times$",
         "≈": r"$\approx$",
+        "≡": r"$\equiv$",
         "ℓ": r"$\ell$",
         "†": r"\textdagger{}",
     }.items()

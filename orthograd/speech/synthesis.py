@@ -125,7 +125,8 @@ def find_programs(folder: Path) -> Programs:
         root = unpack_programs(PROGRAMS, folder)
     root = root.resolve()
     libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
-    voices = [path for path in root.rglob("espeak-ng-data") if path.is_dir()]
+    # The package's documentation is in a folder of the same name; the table of phonemes is with the voices.
+    voices = [path.parent for path in root.rglob("espeak-ng-data/phontab")]
     if not voices or not libraries:
         raise DownloadError(
             f"{root} holds no whole espeak-ng: remove the folder and run the same command again"

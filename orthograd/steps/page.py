@@ -15,7 +15,7 @@ from orthograd.config import Profile
 from orthograd.data.download import PROVENANCE
 from orthograd.data.splits import read_split
 from orthograd.records import read_json, read_json_list, write_json
-from orthograd.reporting.experiment import ORIGINAL, Experiment
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, Experiment
 from orthograd.reporting.page import (
     Conditions,
     DataFile,
@@ -25,6 +25,7 @@ from orthograd.reporting.page import (
     read_states,
     render,
 )
+from orthograd.reporting.projections import ProjectionData
 from orthograd.reporting.search import SearchData
 from orthograd.reporting.shadows import ShadowData
 from orthograd.reporting.speech.section import SpeechNotes, audio_of
@@ -53,6 +54,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--states", type=Path, required=True, help="YAML: the paper's experiments and their state"
     )
     parser.add_argument("--audit", type=Path, required=True, help="JSON: the audit's headline")
+    parser.add_argument("--projections", type=Path, required=True, help="CSV: full diagnostics along runs")
+    parser.add_argument("--projected", required=True, help="id of the experiment whose runs these are")
     parser.add_argument("--shadows", type=Path, nargs="?", help="CSV: what U-LiRA found")
     parser.add_argument("--trials", type=Path, nargs="?", help="CSV: all trials of `snakemake tune`")
     parser.add_argument("--config", type=Path, required=True, help="YAML file to write")
@@ -98,6 +101,7 @@ def run(arguments: Namespace) -> None:
             states=read_states(arguments.states),
             sweeps=profile.sweeps,
             audit=read_json(arguments.audit),
+            projected=_projections(profile, arguments.projected, arguments.projections),
             shadowed=_shadows(profile, arguments.shadows),
             trials=_trials(profile, arguments.trials),
             notebooks=[path.stem for path in arguments.notebooks],
@@ -127,6 +131,12 @@ def data_files(folders: Sequence[Path]) -> list[DataFile]:
 def _place(location: str) -> str:
     """Where a file came from, without the folders of this machine: a page is there to be shown to others."""
     return Path(location).name if Path(location).is_absolute() else location
+
+
+def _projections(profile: Profile, identifier: str, path: Path) -> ProjectionData:
+    (experiment,) = (own for own in profile.experiments if own.id == identifier)
+    params = profile.methods[experiment.scenario][ORTHOGRAD]
+    return ProjectionData(experiment, params, pd.read_csv(path))
 
 
 def _shadows(profile: Profile, path: Path | None) -> ShadowData | None:

@@ -125,7 +125,7 @@ def test_it_says_what_it_was_made_with(report_data, tmp_path):
         "A & Co, B",
         "images",
         "ab" * 32,
-        "the run stops at the first check",
+        "the run stops with the first step after which",
         "Not measured in this report: it has no experiment T-DEV.",
         "1. With a small retain set OrthoGrad keeps",
         "no significance claim",

@@ -7,10 +7,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from report_study import make_experiment, make_frames
 
 import orthograd
+from orthograd.reporting import projections
 from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.figures import FIGURES
 from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
@@ -26,6 +28,7 @@ from orthograd.reporting.page import (
     render,
     stop_rule_text,
 )
+from orthograd.reporting.projections import ProjectionData
 from orthograd.reporting.ranking import verdict
 from orthograd.reporting.tables import TABLES
 from orthograd.reporting.write import write_figure, write_table
@@ -135,6 +138,19 @@ def test_figures_of_the_page_are_the_files(rendered):
         for name in FIGURE_NAMES
     ]
     assert embedded == [path.read_bytes() for path in files]
+
+
+def test_what_was_projected_stands_with_its_experiment_only(report_data, tmp_path):
+    _write_files(report_data, ("random", "class"), tmp_path)
+    rows = {"seed": 0, "step": 1, "layer": ["a", "b"], "removed": 0.5, "max_cosine": 1e-8}
+    params = {"alpha": 0.5, "learning_rate": 0.1, "forget_batch": 8, "retain_batch": 8, "rtol": 0.003}
+    projected = ProjectionData(make_experiment("class"), params, pd.DataFrame(rows))
+    drawn = projections.figure(projected)
+    write_figure(drawn, tmp_path)
+    context = replace(_context(report_data), projected=projected)
+    text = Page(render(context, tmp_path / "index.html").read_text(encoding="utf-8")).text
+    assert text.count(projections.TITLE) == text.count(drawn.caption.notes) == 1
+    assert text.index("T-IMG-C: ") < text.index(projections.TITLE)
 
 
 def test_every_file_is_linked(rendered):
@@ -249,11 +265,12 @@ def test_stop_rule_has_the_numbers_of_the_runs(report_data):
     data = report_data.select(make_experiment("random"))
     targets = 100 * data.runs["target"].dropna()
     text = stop_rule_text(STOP, data)
-    assert text.startswith("Every 5 steps")
+    assert text.startswith("After every 5 steps")
+    assert "also after each step since the last time; the run stops with the first step after which" in text
     assert f"accuracy ({targets.min():.1f}% to {targets.max():.1f}%, depending on the seed)" in text
     assert "after 200 steps" in text
     same = stop_rule_text(StopRule("1%", 1, 1000), report_data.select(make_experiment("class")))
-    assert same.startswith("Every step the")
+    assert same.startswith("After every step the accuracy on the forget set is measured; the run stops")
     assert "(1.0%)" in same
     assert "after 1,000 steps" in same
 

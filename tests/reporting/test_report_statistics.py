@@ -8,7 +8,16 @@ import pytest
 from scipy import stats
 
 from orthograd.reporting.data import ReportError
-from orthograd.reporting.statistics import Interval, interval, paired, per_seed, summarise
+from orthograd.reporting.statistics import (
+    Interval,
+    interval,
+    paired,
+    per_seed,
+    resolution,
+    resolved_half_widths,
+    summarise,
+    within,
+)
 
 
 def test_interval_by_hand():
@@ -79,3 +88,38 @@ def test_paired_needs_the_same_seeds():
 )
 def test_excludes_zero(mean, half_width, excludes):
     assert Interval(mean, half_width, 5).excludes_zero is excludes
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_what_the_seeds_resolve_is_one_multiple_of_every_half_width(n):
+    for seed, scale in ((0, 1.0), (1, 0.003)):
+        differences = pd.Series(np.random.default_rng(seed).normal(0.1, scale, n))
+        shown = resolved_half_widths(n) * interval(differences).half_width
+        assert shown == pytest.approx(resolution(differences), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [5, 12])
+def test_within_a_margin_against_one_sided_tests_of_scipy(n):
+    seen = set()
+    for shift in np.linspace(-3, 3, 25):
+        x = np.random.default_rng(n).normal(shift, 0.6, n)
+
+        def p(end, side, x=x):
+            return stats.ttest_1samp(x, end, alternative=side).pvalue
+
+        expected = "undecided"
+        if max(p(-1, "greater"), p(1, "less")) < 0.05:
+            expected = "equivalent"
+        elif min(p(1, "greater"), p(-1, "less")) < 0.05:
+            expected = "different"
+        assert within(pd.Series(x), 1.0) == expected
+        seen.add(expected)
+    assert seen == {"equivalent", "different", "undecided"}
+
+
+def test_without_enough_seeds_or_a_margin_nothing_is_tested():
+    assert within(pd.Series(np.zeros(5)), 0.1) == "equivalent"
+    assert within(pd.Series(np.zeros(4)), 0.1) is None
+    assert within(pd.Series([0.0, 0.0, 0.0, 0.0, math.nan]), 0.1) is None
+    assert within(pd.Series(np.zeros(5)), 0.0) is None
+    assert within(pd.Series(np.zeros(5)), math.nan) is None

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_study import CLASSES, METHODS, make_experiment, make_frames
+from scipy import stats
 
 from orthograd.measures import PER_CLASS
 from orthograd.reporting.data import ReportData, ReportError
@@ -167,6 +168,7 @@ def _latex(text):
     body = text.split("\\toprule\n")[1].split("\\bottomrule")[0]
     lines = [line.removesuffix(" \\\\") for line in body.splitlines() if line != "\\midrule"]
     symbols = {"$\\pm$": "±", "$-$": "−", "--": "–", "$\\Delta$": "Δ", "$\\approx$": "≈", "\\textbar{}": "|"}
+    symbols |= {"$\\equiv$": "≡"}
     rows = []
     for line in lines:
         for macro, symbol in symbols.items():
@@ -176,7 +178,7 @@ def _latex(text):
 
 
 def _numbers(text):
-    parts = text.removeprefix("≈ ").split(" ± ")
+    parts = text.removeprefix("≈ ").removeprefix("≡ ").split(" ± ")
     return [float(part.replace("−", "-").replace(",", "")) for part in parts]
 
 
@@ -244,14 +246,14 @@ SIX = range(6)
 WAVE = np.array([1, -1, 1, -1, 1, -1])
 
 
-def _six(**columns):
-    """Six seeds in which every method reached its target, with planted values, by column and method."""
-    runs, costs, trajectories, controls = make_frames(SIX)
+def _planted(seeds=SIX, **columns):
+    """Seeds in which every method reached its target, with planted values, by column and method."""
+    runs, costs, trajectories, controls = make_frames(seeds)
     runs.loc[runs["target_reached"].notna(), "target_reached"] = True
     for column, methods in columns.items():
         for method, values in methods.items():
             rows = runs["method"] == method
-            runs.loc[rows, column] = runs.loc[rows, "seed"].map(dict(zip(SIX, values, strict=True)))
+            runs.loc[rows, column] = runs.loc[rows, "seed"].map(dict(zip(seeds, values, strict=True)))
     return ReportData.of_frames(runs, costs, trajectories, controls).select(make_experiment())
 
 
@@ -267,14 +269,16 @@ def _six(**columns):
 )
 def test_the_smallest_gap_is_bold_only_if_it_is_smaller_than_every_other(second, bold):
     first = 0.02 + 0.005 * WAVE
-    data = _six(gap={"orthograd": first, "ft": second, "neggrad": first + 0.1, "neggrad_plus": first + 0.1})
+    data = _planted(
+        gap={"orthograd": first, "ft": second, "neggrad": first + 0.1, "neggrad_plus": first + 0.1}
+    )
     assert next(s.method for s in standings(data, "small_resnet") if s.rank == 1) == "orthograd"
     cells = [row[accuracy_table(data).header.index("Gap")] for row in accuracy_table(data).rows]
     assert [cell.bold for cell in cells] == [False, False, bold, False, False, False]
 
 
 def test_a_method_ranked_alone_is_not_bold():
-    data = _six()
+    data = _planted()
     runs = data.runs
     missed = runs["method"].isin(["ft", "neggrad", "neggrad_plus"])
     data = replace(data, runs=runs.assign(target_reached=runs["target_reached"].mask(missed, False)))
@@ -294,7 +298,7 @@ def test_differences_are_bold_only_where_orthograd_is_better():
         column = {"gap_forget": "diff_forget", "gap_retain": "diff_retain", "gap_test": "diff_test"}.get(
             KEYS[name], KEYS[name]
         )
-        table = paired_table(_six(**{column: {"orthograd": low, "ft": high, "neggrad": low - 0.1}}))
+        table = paired_table(_planted(**{column: {"orthograd": low, "ft": high, "neggrad": low - 0.1}}))
         place = table.header.index(name)
         # OrthoGrad is below FT and above NegGrad.
         assert [row[place].bold for row in table.rows[:2]] == [side < 0, side > 0], name
@@ -458,16 +462,80 @@ def test_differences_below_what_the_seeds_resolve_are_marked():
     smallest = 1.435 * 0.01095
     below, above = base - 0.95 * smallest + 0.01 * WAVE, base - 1.05 * smallest + 0.01 * WAVE
     table = paired_table(
-        _six(accuracy_test={"orthograd": base, "ft": below, "neggrad": above, "neggrad_plus": base})
+        _planted(accuracy_test={"orthograd": base, "ft": below, "neggrad": above, "neggrad_plus": base})
     )
     place = table.header.index("Test")
     assert _row(table, minus="ft")["accuracy_test_resolvable"] == pytest.approx(smallest, rel=2e-3)
-    assert [row[place].text for row in table.rows] == ["≈ 1.5 ± 1.1", "1.6 ± 1.1", "0.0 ± 0.0"]
+    assert [row[place].text for row in table.rows] == ["≈ 1.5 ± 1.1", "1.6 ± 1.1", "≡ 0.0 ± 0.0"]
     # The file has the number, and the level of every column.
     assert _row(table, minus="ft")["accuracy_test_mean"] == pytest.approx(0.95 * smallest, rel=1e-12)
     assert {f"{KEYS[name]}_resolvable" for name in SIDES} <= set(table.frame)
     assert "≈: the difference is below the smallest true one" in table.caption.notes
+    # 1.435 s over the half-width of six pairs, t(0.975, 5) · s / √6.
+    assert f"it is {1.435 * 6**0.5 / 2.5706:.2f} times the half-width shown" in table.caption.notes
     assert r"$\approx$ 1.5 $\pm$ 1.1" in table.to_latex()
+
+
+FIVE = range(5)
+WIGGLE = np.array([0.002, -0.002, 0, 0.001, -0.001])
+MARGIN = 0.01
+# By how much OrthoGrad is above, seed by seed: within the margin, around its end, beyond it.
+ABOVE = {"ft": 0.003 + WIGGLE, "neggrad": MARGIN + WIGGLE, "neggrad_plus": 0.03 + WIGGLE}
+VERDICTS = {"ft": "equivalent", "neggrad": "undecided", "neggrad_plus": "different"}
+
+
+def _by_scipy(differences):
+    """One-sided t-tests at 5% at both ends of the margin."""
+
+    def p(end, side):
+        return stats.ttest_1samp(differences, end, alternative=side).pvalue
+
+    if max(p(-MARGIN, "greater"), p(MARGIN, "less")) < 0.05:
+        return "equivalent"
+    return "different" if min(p(MARGIN, "greater"), p(-MARGIN, "less")) < 0.05 else "undecided"
+
+
+def test_methods_as_good_as_orthograd_within_the_noise_floor_are_marked():
+    base = np.full(5, 0.5)
+    values = {"orthograd": base} | {method: base - above for method, above in ABOVE.items()}
+    # The retrained models are a margin away from each other.
+    data = _planted(FIVE, accuracy_test=values, diff_test={"retrained": MARGIN * np.array([1, -1, 1, -1, 1])})
+    table = paired_table(data)
+    stored = pd.read_csv(io.StringIO(table.to_csv())).set_index("minus")
+    for method, above in ABOVE.items():
+        assert stored.loc[method, "accuracy_test_equivalence"] == VERDICTS[method] == _by_scipy(above)
+        assert stored.loc[method, "accuracy_test_margin"] == pytest.approx(MARGIN, rel=1e-12)
+    place = table.header.index("Test")
+    assert [row[place].text for row in table.rows] == ["≡ 0.3 ± 0.2", "1.0 ± 0.2", "3.0 ± 0.2"]
+    assert r"$\equiv$ 0.3 $\pm$ 0.2" in table.to_latex()
+    # Better, too: the interval excludes 0.
+    assert "| **≡ 0.3 ± 0.2** |" in table.to_markdown()
+    assert "≡ (in place of ≈): the two methods are equivalent" in table.caption.notes
+    assert "retain 0.0" in table.caption.notes
+    assert ", test 1.00 and gap " in table.caption.notes
+    assert "uis_equivalence" not in table.frame
+
+
+def test_methods_as_good_as_retraining_within_the_noise_floor_are_marked():
+    data = _planted(FIVE, diff_test=ABOVE | {"retrained": np.full(5, MARGIN)})
+    table = accuracy_table(data)
+    verdicts = table.frame.set_index("method")["diff_test_equivalence"]
+    for method, above in ABOVE.items():
+        assert verdicts[method] == VERDICTS[method] == _by_scipy(above)
+    assert pd.isna(verdicts["retrained"])
+    place = table.header.index("|Δ| test")
+    marked = {row[0].text for row in table.rows if row[place].text.startswith("≡ ")}
+    assert marked - {"Original", "OrthoGrad"} == {"FT"}
+    assert "within the |Δ| of the row Retrained" in table.caption.notes
+
+
+@pytest.mark.parametrize("make", [accuracy_table, paired_table])
+def test_equivalence_is_not_tested_with_few_seeds_or_without_a_margin(make):
+    few = make(ReportData.of_frames(*make_frames(range(4))).select(make_experiment()))
+    assert not any(column.endswith(("_equivalence", "_margin")) for column in few.frame)
+    alone = make(ReportData.of_frames(*make_frames(FIVE, replicates=1)).select(make_experiment()))
+    assert alone.frame.filter(like="_equivalence").isna().all().all()
+    assert not any("≡" in table.to_markdown() for table in (few, alone))
 
 
 def test_what_is_not_defined_or_not_repeated_has_no_mark(report_data):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orthograd import methods
 from orthograd.config import ConfigError, load, validate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,23 @@ def config() -> dict[str, Any]:
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_is_valid_and_named_like_its_file(path: Path) -> None:
     assert load(path).profile == path.stem
+
+
+def test_the_widest_profile_searches_every_method_that_has_a_space() -> None:
+    tuning = load(ROOT / "config" / "full.yaml").tuning
+    assert tuning is not None
+    assert sorted(tuning.methods) == sorted(tuning.spaces)
+
+
+@pytest.mark.parametrize("profile", ["gpu", "paper"])
+def test_the_profiles_of_real_speech_run_every_baseline_for_speech(profile: str) -> None:
+    speech = load(ROOT / "config" / f"{profile}.yaml").speech
+    assert speech is not None
+    own = set(methods.names()) - set(methods.entries())
+    wanted = {name for name in own if "speaker" in methods.load(name).scenarios}
+    for section in speech.methods.values():
+        # Forms of OrthoGrad are ablations.
+        assert {name for name in wanted - set(section) if not name.startswith("orthograd_")} == set()
 
 
 STUDY = {
@@ -277,7 +295,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
         (_set("shadows", value={**STUDY, "number": 4}), r"number: .*equal to 6.*an even number >= 6"),
         (
             _set("shadows", value={**STUDY, "first_seed": 98}),
-            r"shadows\.first_seed: the seeds \[100, 101\] of shadow models are taken\. Mend: take one above 101",
+            r"shadows\.first_seed: the seeds \[100, 101, 102\] of shadow models are taken\. Mend: take one above 102",
         ),
         (
             lambda config: config.update(

@@ -75,12 +75,13 @@ def _run(
         (0.75, 1, 1, 0.75),  # at the target is enough
         (0.74, 1, 2, 0.5),
         (0.0, 1, 4, 0.0),
-        (0.75, 2, 2, 0.5),  # first check at or after the crossing
-        (0.5, 3, 3, 0.25),
+        (0.75, 2, 1, 0.75),  # found by the check after two steps
+        (0.5, 3, 2, 0.5),
+        (0.5, 2, 2, 0.5),  # the step before is above
         (1.0, 1, 0, 1.0),  # already there: no step
     ],
 )
-def test_the_first_check_at_or_below_the_target_ends_the_run(
+def test_the_first_step_at_or_below_the_target_ends_the_run(
     target: float, every: int, steps: int, accuracy: float
 ) -> None:
     run, model = _run(target, every, max_steps=10)
@@ -88,6 +89,81 @@ def test_the_first_check_at_or_below_the_target_ends_the_run(
     assert run.steps == steps
     assert run.trajectory[-1]["accuracy_forget"] == accuracy
     assert model.threshold.item() == 0.5 + steps
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("curve_steps", [0, 3, 8])
+@pytest.mark.parametrize("target", [0.75, 0.5, 0.25, 0.0])
+def test_how_often_is_checked_does_not_matter_where_the_value_only_falls(
+    every: int, curve_steps: int, target: float
+) -> None:
+    run, model = _run(target, every, 10, record_every=20, curve_steps=curve_steps)
+    each, alone = _run(target, 1, 10, record_every=20, curve_steps=curve_steps)
+    assert (run.reached, run.steps, run.diverged) == (True, each.steps, False)
+    assert (run.cost.forward, run.cost.backward) == (each.cost.forward, each.cost.backward)
+    assert model.threshold.item() == alone.threshold.item()
+    rows = {row["step"]: row for row in each.trajectory}
+    for row in run.trajectory:
+        if row["step"] in rows:
+            assert row["accuracy_forget"] == rows[row["step"]]["accuracy_forget"]
+    # Both sides of the target are there, one step apart.
+    measured = [row["step"] for row in run.trajectory if row["step"] <= run.steps and "accuracy_test" in row]
+    assert measured[-2:] == [run.steps - 1, run.steps]
+    assert run.trajectory[-1]["step"] >= curve_steps
+    assert "accuracy_test" in run.trajectory[-1]
+
+
+def test_only_the_check_that_finds_the_target_goes_back() -> None:
+    run, _ = _run(target=0.25, every=2, max_steps=10, record_every=10, curve_steps=6)
+    assert [row["step"] for row in run.trajectory] == [0, 2, 3, 4, 6]
+    assert [row["threshold"] for row in run.trajectory[1:]] == [2.5, 3.5, 4.5, 6.5]
+    run, model = _run(target=-1.0, every=3, max_steps=7)
+    assert [row["step"] for row in run.trajectory] == [0, 3, 6, 7]
+    assert model.threshold.item() == 7.5
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5])
+def test_a_run_that_ends_between_two_checks_at_its_target_counts_each_step_once(length: int) -> None:
+    def short(model: nn.Module, data: DataView, params: Params) -> Updates:
+        yield from islice(_raise(model, data, params), length)
+
+    target = max(1 - 0.25 * length, 0.0)
+    own = Method("short", "", "", frozenset(), Params, None, short)
+    by_itself, _ = _run(target, 3, max_steps=10, method=own, curve_steps=8)
+    by_budget, _ = _run(target, 3, max_steps=length, curve_steps=length)
+    for run in (by_itself, by_budget):
+        rows = [row["step"] for row in run.trajectory]
+        assert rows == sorted(set(rows))
+        assert (run.reached, run.steps) == (True, min(length, 4))
+
+
+def test_a_check_that_finds_the_model_lost_goes_back_to_where_it_was_not() -> None:
+    def two_steps(model: nn.Module, data: DataView, params: Params) -> Updates:
+        yield from islice(_raise(model, data, params), 2)
+        with torch.no_grad():
+            model.threshold.fill_(float("nan"))
+        while True:
+            yield Step(1, 1)
+
+    method = Method("two_steps", "", "", frozenset(), Params, None, two_steps)
+    run, model = _run(target=0.5, every=5, max_steps=10, method=method)
+    assert (run.reached, run.diverged, run.steps) == (True, False, 2)
+    assert model.threshold.item() == 2.5
+    run, _ = _run(target=0.25, every=5, max_steps=10, method=method)
+    assert (run.reached, run.diverged, run.steps) == (False, True, 3)
+    assert [row["step"] for row in run.trajectory] == [0, 1, 2, 3]
+
+
+def test_where_adapters_were_taken_out_there_is_no_way_back() -> None:
+    def wrap(model: nn.Module, data: DataView, params: Params) -> Updates:
+        model.adapter = nn.Linear(1, 1)
+        yield from islice(_raise(model, data, params), 3)
+        del model.adapter
+
+    method = Method("wrap", "", "", frozenset(), Params, None, wrap)
+    run, _ = _run(target=0.75, every=5, max_steps=10, method=method)
+    assert (run.reached, run.steps) == (True, 3)
+    assert [row["step"] for row in run.trajectory] == [0, 3]
 
 
 def test_a_target_out_of_reach_is_a_result() -> None:
@@ -204,6 +280,9 @@ def test_the_stopping_rule_does_not_look_inside_a_round() -> None:
     run, _ = _run(target=0.75, every=1, max_steps=10, method=method)
     assert [row["step"] for row in run.trajectory] == [0, 3]
     assert run.reached
+    run, model = _run(target=0.75, every=7, max_steps=10, method=method)
+    assert [row["step"] for row in run.trajectory] == [0, 3]
+    assert model.threshold.item() == 3.5
     # The budget may end in the middle of a round: that model is judged.
     run, _ = _run(target=0.0, every=1, max_steps=2, method=method)
     assert [row["step"] for row in run.trajectory] == [0, 2]
@@ -268,3 +347,10 @@ def test_the_trajectory_tells_the_g_effect_of_the_steps() -> None:
             expected = torch.sigmoid(before - samples.images).mean().item()
             assert row[f"g_effect_{name}"] == pytest.approx(expected, rel=1e-5, abs=1e-7)  # float32: p − 1
     assert "g_effect_forget" not in run.trajectory[1]
+
+
+def test_the_g_effect_is_the_mean_over_the_steps_since_the_last_check() -> None:
+    run, _ = _run(target=-1.0, every=3, max_steps=6, record_every=6)
+    assert [row["step"] for row in run.trajectory] == [0, 3, 6]
+    slopes = torch.sigmoid(3.5 - FORGET.images).mean().item()  # at the threshold after three steps
+    assert run.trajectory[2]["g_effect_forget"] == pytest.approx(slopes, rel=1e-5)

@@ -404,6 +404,76 @@ rule deviations:
         "--split {input.splits} --original {input.originals} --out {output} > {log} 2>&1"
 
 
+rule projections:
+    input:
+        dataset=audited(f"{DATA}/dataset.safetensors", SEEDS[0]),
+        splits=audited(SPLIT),
+        originals=audited(f"{ORIGINAL}/model.safetensors"),
+        # Say how long the runs are.
+        records=audited(f"{UNLEARNED}/unlearning.json"),
+    output:
+        f"{RESULTS}/projections.csv",
+    log:
+        f"{RESULTS}/logs/projections.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/projections.tsv"
+    conda:
+        ENVIRONMENT
+    threads: PROFILE.threads
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=GPU,
+    params:
+        code=code_version("orthograd.steps.projections"),
+        spec=lambda wildcards: as_json(
+            model=AUDITED.models[0],
+            retain_size=AUDITED.retain_size,
+            # The records say where the runs stopped.
+            target=0.0,
+            proxy=None,
+            params=PROFILE.methods[AUDITED.scenario][ORTHOGRAD],
+            evaluation_batch=PROFILE.evaluation_batch,
+            **runtime_spec(),
+        ),
+        seeds=SEEDS,
+    shell:
+        "python -m orthograd projections --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
+        "--split {input.splits} --original {input.originals} --record {input.records} --out {output} > {log} 2>&1"
+
+
+rule projections_figure:
+    input:
+        rules.projections.output,
+    output:
+        svg=f"{REPORT}/figures/{AUDITED.id}.projections.svg",
+        png=report(
+            f"{REPORT}/figures/{AUDITED.id}.projections.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=AUDITED.id,
+        ),
+    log:
+        f"{RESULTS}/logs/projections_figure.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/projections_figure.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_version("orthograd.steps.projections_figure"),
+        experiment=AUDITED.model_dump_json(),
+        params=as_json(**PROFILE.methods[AUDITED.scenario][ORTHOGRAD]),
+        out=lambda wildcards, output: Path(output[0]).parent.parent,
+    shell:
+        "python -m orthograd projections_figure --experiment {params.experiment:q} --params {params.params:q} "
+        "--projections {input} --out {params.out} > {log} 2>&1"
+
+
 rule audit:
     input:
         # Of its numbers too the page says how they compare with the paper's.
@@ -556,6 +626,8 @@ rule page:
         speech=SPEECH_EXPERIMENTS,
         shown=SPEECH_SHOWN,
         proxies=expand(f"{REPORT}/figures/{{experiment}}.proxy.svg", experiment=PROXIED),
+        projections=rules.projections.output,
+        projected=rules.projections_figure.output.svg,
         shadows=[ULIRA] if SHADOW_STUDY else [],
         conditions=each_collection(f"{COLLECTED}/conditions.json"),
         notebooks=expand(f"{REPORT}/notebooks/{{name}}.html", name=NOTEBOOKS),
@@ -594,11 +666,13 @@ rule page:
     params:
         code=code_version("orthograd.steps.page"),
         profile=PROFILE.model_dump_json(),
+        projected=AUDITED.id,
         speech=SPOKEN_SPECS,
     shell:
         "python -m orthograd page --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --conditions {input.conditions} --split {input.splits} "
         "--raw {input.raw} --notebooks {input.notebooks} --states {input.states} --audit {input.audit} "
+        "--projections {input.projections} --projected {params.projected} "
         "--shadows {input.shadows} --trials {input.trials} --speech {params.speech:q} --collected {input.speech} "
         "--config {output.config} "
         "--made-with {output.conditions} "

@@ -95,8 +95,8 @@ def stop_text(data: SpeechData) -> str:
             f"{setting} {where}, {low}%" + ("" if low == high else f" to {high}%, depending on the run")
         )
     return (
-        "A run stops at the first check at which the word error rate on some of the utterances that it unlearns "
-        f"(forget_validation) is at or above its target: {'; '.join(parts)}. Nothing else is "
+        "A run stops with the first step after which the word error rate on some of the utterances that it unlearns "
+        f"(forget_validation) is found at or above its target: {'; '.join(parts)}. Nothing else is "
         "looked at. A run that does not get there counts as 'target not reached'."
     )
 
