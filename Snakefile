@@ -54,6 +54,10 @@ if not PROFILE.from_scores:
     include: "workflow/rules/unlearn.smk"
     include: "workflow/rules/evaluate.smk"
 
+    if SINGLE:
+
+        include: "workflow/rules/single_seed.smk"
+
     if PROFILE.shadows:
 
         include: "workflow/rules/shadows.smk"

@@ -107,6 +107,7 @@ class Profile(Strict):
             *self._duplicates(),
             *self._stopping(),
             *self._names(),
+            *self._single_seeds(),
             *self._parameters(),
             *self._sizes(),
             *self._tuning(),
@@ -205,6 +206,32 @@ class Profile(Strict):
             if isinstance(proxy, DatasetProxy) and proxy.dataset not in self.datasets
         ]
         return problems
+
+    def _single_seeds(self) -> list[str]:
+        """A model of one seed has no other runs: the DAG makes its runs by rules of their own."""
+        used = {
+            model: experiment.id
+            for experiment in self.comparisons
+            if not experiment.single_seed
+            for model in experiment.models
+        } | ({self.tuning.model: "tuning"} if self.tuning else {})
+        return [
+            f"experiments.{experiment.id}.models: {model!r} has a single seed here and all in {used[model]}. "
+            "Mend: take single_seed out"
+            for experiment in self.experiments
+            if experiment.single_seed
+            for model in experiment.models
+            if model in used
+        ]
+
+    @property
+    def single_seed_models(self) -> list[str]:
+        """Models of which only the first seed is run."""
+        return sorted({model for own in self.experiments if own.single_seed for model in own.models})
+
+    def seeds_of(self, experiment: Experiment) -> list[int]:
+        """The seeds that an experiment shows."""
+        return self.seeds[:1] if experiment.single_seed else self.seeds
 
     @property
     def sections(self) -> Sequence[Experiment | Sweep]:

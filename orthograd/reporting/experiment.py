@@ -44,6 +44,10 @@ class Experiment(BaseModel):
     illustration: str | None = Field(
         None, min_length=1, description="why no claim is decided by this experiment; null: it counts"
     )
+    single_seed: bool = Field(
+        False,
+        description="whether only the first seed of the profile is run, of models that no other section has",
+    )
 
     @property
     def source(self) -> str:
@@ -78,6 +82,11 @@ class Experiment(BaseModel):
         if ORTHOGRAD not in self.methods:
             raise ValueError(
                 f"methods of experiment {self.id} lacks '{ORTHOGRAD}'; add it, every other is compared to it"
+            )
+        if self.single_seed and self.illustration is None:
+            raise ValueError(
+                f"experiment {self.id} has a single_seed, by which no claim can be decided; say so in its "
+                "illustration, or take single_seed out"
             )
         return self
 

@@ -138,6 +138,7 @@ def _evidence(profile: Profile, arguments: Namespace) -> Evidence:
             for name, folder in zip(profile.datasets, arguments.raw, strict=True)
         ],
         search=_search(profile, arguments.search),
+        single_seed_models=profile.single_seed_models,
     )
 
 

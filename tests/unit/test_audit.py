@@ -214,6 +214,17 @@ def _with(evidence: Evidence, **changes: Any) -> Evidence:
     return Evidence(**(values | changes))
 
 
+def test_a_model_of_a_single_seed_has_to_have_the_first(evidence: Evidence) -> None:
+    (model,) = {run["run"]["model"] for run in evidence.runs}
+    first = [run for run in evidence.runs if run["run"]["seed"] == SEEDS[0]]
+    others = [run for run in evidence.runs if run["run"]["seed"] != SEEDS[0]]
+    single = dataclasses.replace(evidence, single_seed_models=(model,))
+    assert _statuses(dataclasses.replace(single, runs=first))["seeds"] == "passed"
+    for runs in (evidence.runs, others):
+        assert _statuses(dataclasses.replace(single, runs=runs))["seeds"] == "failed"
+    assert _statuses(dataclasses.replace(evidence, runs=first))["seeds"] == "failed"
+
+
 @pytest.mark.parametrize(
     ("search", "check"),
     [

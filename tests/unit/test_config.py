@@ -249,6 +249,14 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             lambda config: config["experiments"][0]["methods"].append("sgd"),
             r"T-IMG-R\.methods: unknown method 'sgd'",
         ),
+        (
+            _set("experiments", 0, "single_seed", value=True),
+            r"experiments\.0: .*T-IMG-R has a single_seed, by which no claim can be decided",
+        ),
+        (
+            lambda config: config["experiments"][0].update(single_seed=True, illustration="one seed"),
+            r"T-IMG-R\.models: 'small-resnet' has a single seed here and all in .*Mend: take single_seed out",
+        ),
         (_set("experiments", 0, "scenario", value="clas"), r"T-IMG-R\.scenario: .*Did you mean 'class'"),
         (_set("seeds", value=[]), r"seeds: .*at least 1 item.*Mend: at least one whole number"),
         (_set("seeds", value=[0, 0]), r"seeds: \[0, 0\] names one twice"),

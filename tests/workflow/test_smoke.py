@@ -285,6 +285,17 @@ def test_a_proxy_takes_the_place_of_the_retain_subset(smoke: Path) -> None:
     assert "CINIC-10" in text
 
 
+def test_of_a_model_with_a_single_seed_the_first_is_run_and_shown(smoke: Path) -> None:
+    folder = smoke / "results/smoke/fashion-mnist/small-vit"
+    assert {path.name for path in folder.rglob("seed*")} == {f"seed{SEEDS[0]}"}
+    table = pd.read_csv(smoke / "reports/smoke/tables/T-IMG-R-ViT.accuracy.csv")
+    assert set(table["method"]) == {"original", "retrained", "orthograd", "neggrad_plus"}
+    assert set(table["n"]) == {1}
+    text = (smoke / "reports/smoke/tables/T-IMG-R-ViT.accuracy.md").read_text(encoding="utf-8")
+    assert "Illustration, by which no claim is decided: one seed alone" in text
+    assert "±" not in text.split("\n\n")[0]
+
+
 def test_a_sweep_shows_each_size(smoke: Path) -> None:
     table = pd.read_csv(smoke / "reports/smoke/tables/F-SIZE.sizes.csv")
     gaps = table[table["quantity"] == "gap"].set_index(["method", "retain_size"])["mean"]
@@ -514,10 +525,13 @@ JOBS = (
     + 2 * len(SMOKE["experiments"])
     + len(SMOKE["experiments"] + SMOKE["sweeps"])
     + 2 * RUNS_OF_METHODS
+    # Of the model with a single seed: training, retraining, their evaluation, and two methods.
+    + 4
+    + 2 * 2
 )
 
 
-@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 38), ("--dag", JOBS)])
+@pytest.mark.parametrize(("graph", "nodes"), [("--rulegraph", 44), ("--dag", JOBS)])
 def test_the_graph_can_be_drawn(smoke: Path, graph: str, nodes: int) -> None:
     run = snakemake(smoke, graph, "--configfile", "config/smoke.yaml")
     assert run.returncode == 0, run.stderr

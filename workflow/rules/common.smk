@@ -57,6 +57,8 @@ RETRAINED_ONCE = RETRAINED.replace("{replicate}", "0")
 TUNING = PROFILE.tuning
 TUNING_SEEDS = TUNING.seeds if TUNING else []
 SEARCHED = TUNING.methods if TUNING else []
+# Models of which only the first seed is run.
+SINGLE = PROFILE.single_seed_models
 # The experiment whose scenario the shadow models have.
 SHADOW_STUDY = PROFILE.shadows
 SHADOWED = EXPERIMENTS[SHADOW_STUDY.experiment] if SHADOW_STUDY else None
@@ -84,6 +86,16 @@ wildcard_constraints:
 def each_seed(path):
     """The path for every seed; the other wildcards stay."""
     return expand(path, seed=SEEDS, allow_missing=True)
+
+
+def first_seed(path):
+    """The path for the first seed, as a list; the other wildcards stay."""
+    return expand(path, seed=SEEDS[:1], allow_missing=True)
+
+
+def first_reference(path):
+    """The path for every retrained model of the first seed."""
+    return expand(path, seed=SEEDS[:1], replicate=REPLICATES, allow_missing=True)
 
 
 def each_tuning_seed(path):
@@ -401,7 +413,7 @@ def run_folders(wildcards):
             source=experiment.source,
             retain_size=experiment.retain_size,
             method=experiment.rows,
-            seed=SEEDS,
+            seed=PROFILE.seeds_of(experiment),
             replicate=REPLICATES,
         )
     ]
