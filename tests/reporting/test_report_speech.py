@@ -303,25 +303,56 @@ def test_the_retrained_model_is_not_compared_with_itself(tables):
 # Membership inference
 
 
-def _losses(utterances, method, members, held_out, test):
+def _losses(utterances, method, members, held_out, test, setting=FINE_TUNED):
     for name, values in (("forget_train", members), ("forget_heldout", held_out), ("test", test)):
-        rows = (utterances["method"] == method) & (utterances["set"] == name)
+        rows = (
+            (utterances["setting"] == setting)
+            & (utterances["method"] == method)
+            & (utterances["set"] == name)
+        )
         utterances.loc[rows, "loss"] = np.resize(values, int(rows.sum()))
 
 
+def _released(utterances, members, held_out, test):
+    _losses(utterances, "original", members, held_out, test, setting="pretrained")
+
+
 def test_membership_by_hand():
-    frames = make_frames(speakers=["anna"], settings=(FINE_TUNED,))
+    frames = make_frames(speakers=["anna"])
+    _released(frames[0], [1.0], [1.0], [1.0])
     # Of 18 pairs the member has the lower loss in 3 · 3 + 3 · 1 of them, and one tie.
     _losses(frames[0], "ft", [0.1, 0.1, 0.1, 0.5, 0.5, 0.6], [0.2, 0.5, 0.9], [9.0])
-    study = _study(frames, settings=[FINE_TUNED])
+    study = _study(frames)
     # By hand: 0.1 beats all three (9 of 9); 0.5 against 0.2, 0.5, 0.9: 0 + ½ + 1, twice; 0.6: 0 + 0 + 1. 13 of 18.
     assert membership.of_speakers(study, "ft", "utterances")["anna"] == pytest.approx(13 / 18)
     assert membership.of_speakers(study, "ft", "speaker")["anna"] == 1.0
 
 
+def test_how_hard_an_utterance_is_does_not_make_it_a_member():
+    frames = make_frames(speakers=["anna"])
+    # The test speakers are hard to understand, the more so for a model that has learnt nothing of anybody.
+    _losses(frames[0], "ft", [1.0], [1.0], [3.0, 4.0])
+    _released(frames[0], [1.5], [1.5], [3.5, 4.5])
+    assert membership.of_speakers(_study(frames), "ft", "speaker")["anna"] == 0.5
+    # It has learnt the members a little better than the others.
+    _losses(frames[0], "ft", [0.9], [1.0], [3.0, 4.0])
+    assert membership.of_speakers(_study(frames), "ft", "speaker")["anna"] == 1.0
+    _released(frames[0], [1.5], [1.5], [np.nan])
+    with pytest.raises(
+        ReportError, match="released model has no finite loss of an utterance of speaker anna"
+    ):
+        membership.of_speakers(_study(frames), "ft", "speaker")
+
+
+def test_without_the_released_model_there_is_no_membership():
+    assert "membership_fine-tuned" in make_experiment().tables
+    assert not any(name.startswith("membership") for name in make_experiment(settings=[FINE_TUNED]).tables)
+
+
 def _controlled(retrained_members):
-    frames = make_frames(settings=(FINE_TUNED,))
+    frames = make_frames()
     utterances = frames[0]
+    _released(utterances, [2.0], [2.0], [2.0])
     rng = np.random.default_rng(2)
     for speaker in SPEAKERS:
         rows = (utterances["method"] == "retrained") & (utterances["speaker"] == speaker)
@@ -330,7 +361,7 @@ def _controlled(retrained_members):
         utterances.loc[members, "loss"] = np.linspace(*retrained_members, int(members.sum()))
     # Half of the members of every method are known.
     _losses(utterances, "original", [0.1, 0.2], [1.0, 0.9], [1.0, 0.8])
-    return TABLES["membership"](_study(frames, settings=[FINE_TUNED]), FINE_TUNED)
+    return TABLES["membership"](_study(frames), FINE_TUNED)
 
 
 def test_an_attack_that_passes_its_controls_is_believed():
@@ -348,12 +379,12 @@ def test_an_attack_off_chance_on_the_retrained_model_is_greyed_with_the_reason()
 
 
 def test_a_model_that_diverged_has_no_membership_and_an_original_must():
-    frames = make_frames(speakers=["anna"], settings=(FINE_TUNED,))
+    frames = make_frames(speakers=["anna"])
     _losses(frames[0], "ft", [np.nan], [1.0], [1.0])
-    assert membership.of_speakers(_study(frames, settings=[FINE_TUNED]), "ft", "speaker").isna().all()
+    assert membership.of_speakers(_study(frames), "ft", "speaker").isna().all()
     _losses(frames[0], "original", [np.nan], [1.0], [1.0])
     with pytest.raises(ReportError, match="loss of the original model of speaker anna is not finite"):
-        membership.of_speakers(_study(frames, settings=[FINE_TUNED]), "original", "speaker")
+        membership.of_speakers(_study(frames), "original", "speaker")
 
 
 # Likeness of voices

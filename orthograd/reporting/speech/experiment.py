@@ -13,9 +13,10 @@ from orthograd.speech.specs import REFERENCES, Setting, Speech
 PRETRAINED: Setting = "pretrained"
 FINE_TUNED: Setting = "fine-tuned"
 
-# Of every setting; those of the second list need a retrained model.
+# Of every setting; those of the second list need a retrained model, membership inference the released one as well.
 _TABLES = ("wer", "cer", "errors", "equal_forgetting", "similarity", "cost", "transcripts")
-_RETRAINED_TABLES = ("retraining", "membership")
+MEMBERSHIP = "membership"
+_RETRAINED_TABLES = ("retraining", MEMBERSHIP)
 _FIGURES = ("speakers", "curves", "similarity")
 _ABLATION = "ablation"
 
@@ -79,6 +80,8 @@ class SpeechExperiment(BaseModel):
     def table_names(self, setting: Setting) -> list[str]:
         """The tables of a setting, without its name."""
         names = [*_TABLES, *(_RETRAINED_TABLES if setting == FINE_TUNED else ())]
+        if PRETRAINED not in self.settings:
+            names = [name for name in names if name != MEMBERSHIP]
         return [*names, _ABLATION] if len(self.forms(setting)) > 1 else names
 
     def figure_names(self, setting: Setting) -> list[str]:

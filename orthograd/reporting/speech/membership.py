@@ -1,6 +1,8 @@
 """Speaker-level membership inference by the loss of given transcripts, and whether it may be believed.
 
-The direction is fixed beforehand: a lower loss says "member". Nothing is fitted.
+What is judged is how far the loss lies below that of the released model, which heard none of the utterances: without it
+a voice that is easy to understand would look like a member (calibration by difficulty, arXiv:2111.08440). The direction
+is fixed beforehand: a larger fall says "member". Nothing is fitted.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from orthograd.metrics.controls import ControlResult, control
 from orthograd.reporting.data import ReportError
 from orthograd.reporting.experiment import ORIGINAL, RETRAINED
 from orthograd.reporting.speech.data import HELD_OUT, TEST, SpeechData
-from orthograd.reporting.speech.experiment import FINE_TUNED
+from orthograd.reporting.speech.experiment import FINE_TUNED, PRETRAINED
 from orthograd.reporting.speech.statistics import Spread, over_speakers
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Losses of one set against those of another.
+    """Falls of the loss on one set against those on another.
 
     Attributes:
         label: as the table heads it.
@@ -88,13 +90,25 @@ def _control(data: SpeechData, method: str, attack: str) -> Estimate:
 
 
 def _of_seeds(data: SpeechData, method: str, attack: str, speaker: str) -> list[Estimate]:
-    rows = data.transcripts(FINE_TUNED, method, speaker, ["forget_train", ATTACKS[attack].non_members])
+    sets = ["forget_train", ATTACKS[attack].non_members]
+    judged, released = (
+        data.transcripts(setting, model, speaker, sets)[["seed", "set", "id", "loss"]]
+        for setting, model in ((FINE_TUNED, method), (PRETRAINED, ORIGINAL))
+    )
+    rows = judged.merge(
+        released, how="left", on=["seed", "set", "id"], suffixes=("", "_released"), validate="one_to_one"
+    )
+    if not np.isfinite(rows["loss_released"]).all():
+        raise ReportError(
+            f"the released model has no finite loss of an utterance of speaker {speaker}; transcribe with it again"
+        )
+    rows["fall"] = rows["loss_released"] - rows["loss"]
     return [_auc(of_seed, method, speaker) for _, of_seed in rows.groupby("seed")]
 
 
 def _auc(rows: pd.DataFrame, method: str, speaker: str) -> Estimate:
     member = rows["set"] == "forget_train"
-    members, non_members = (-rows.loc[side, "loss"].to_numpy() for side in (member, ~member))
+    members, non_members = (rows.loc[side, "fall"].to_numpy() for side in (member, ~member))
     if min(len(members), len(non_members)) < 2:
         return _UNKNOWN
     if not np.isfinite(np.concatenate([members, non_members])).all():
