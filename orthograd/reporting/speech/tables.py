@@ -352,8 +352,8 @@ def membership_table(data: SpeechData, setting: Setting) -> Table:
     notes = (
         "Area under the ROC curve of how far the loss of the given transcript lies below that of the released model, "
         "which heard none of the utterances, so that it does not matter how easy a voice or a sentence is. Members "
-        "have the larger fall, a direction fixed beforehand: 0.5 is chance, above it the utterances are still remembered, "
-        f"below it they are worse than unseen ones. {attacks} {spread_note(data.n(setting))}"
+        "have the larger fall, a direction fixed beforehand: 0.5 is chance, above it the utterances are still "
+        f"remembered, below it they are worse than unseen ones. {attacks} {spread_note(data.n(setting))}"
     )
     header = [
         attack.label + ("" if verdicts[name].passed else DOUBTFUL)
