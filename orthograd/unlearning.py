@@ -129,11 +129,6 @@ class AccuracyWatch:
 
 
 def _restore(model: nn.Module, weights: Weights) -> None:
-    if model.state_dict().keys() != weights.keys():
-        raise ValueError(
-            "the method put modules into the model and took them out again before stopping.curve_steps was over: "
-            "passes: null for this method, or a lower curve_steps"
-        )
     # In place: the method's optimizer holds the parameters.
     model.load_state_dict(weights)
 
@@ -165,14 +160,14 @@ class _Trajectory:
         self._recorded.add(len(self.rows) - 1)
         self.rows[-1] |= self._watch.others(self._model)
         # Where a method put adapters in or took them out, parameters have no counterpart.
-        if self._finite and self._before.keys() == self.weights.keys():
+        if self._finite and self._before.keys() == self.weights.keys() == self._model.state_dict().keys():
             self._effects(self.rows[-1])
 
     def record_both_sides(self) -> None:
         """Add them to the last two rows: what lies between can be interpolated."""
         self.record()
         before = len(self.rows) - 2
-        if before >= 0 and before not in self._recorded:
+        if before >= 0 and before not in self._recorded and self._before.keys() == self.weights.keys():
             _restore(self._model, self._before)
             self.rows[before] |= self._watch.others(self._model)
             _restore(self._model, self.weights)
@@ -210,12 +205,12 @@ def unlearn(
         pixels: how the images were standardised; None: there are none.
         stopping: how often to check and when to give up. The check that finds the target, or weights that are not
             finite, goes back to the last one and through the steps since, one by one: the first that is there counts.
-            A crossing that is undone before the next check is not seen. `every` copies of the model are kept.
+            A crossing that is undone before the next check is not seen. `every` copies of the model are kept. While
+            a method has modules of its own in the model (adapters), which nothing can put back once they are out, every
+            step is checked, and the run ends at the target, without a curve.
         own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
         seed: of the order of the samples.
 
-    Raises:
-        ValueError: the method changed the model's modules behind the target.
     """
     run = Run(watch.target)
     trajectory = _Trajectory(model, watch)
@@ -223,6 +218,7 @@ def unlearn(
     unlearned: Weights | None = None
     crossed = False
     since: list[_Point] = []  # after the last check
+    own = model.state_dict().keys()
 
     def here(values: Mapping[str, float]) -> _Point:
         weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -253,10 +249,8 @@ def unlearn(
         point = here(values)
         value, sound = measure()
         if not crossed and (watch.reached(value) or not sound):
-            # A run that ended here has noted this step as well. A method that took its adapters out has no way back.
-            for earlier in [
-                one for one in since if one.step < steps and one.weights.keys() == point.weights.keys()
-            ]:
+            # A run that ended here has noted this step as well.
+            for earlier in [one for one in since if one.step < steps]:
                 _restore(model, earlier.weights)
                 judge(earlier, *measure())
                 if not finite or (unlearned is not None and earlier.step >= stopping.curve_steps):
@@ -269,9 +263,14 @@ def unlearn(
         since.clear()
         judge(point, value, sound)
 
+    def adapted() -> bool:
+        return model.state_dict().keys() != own
+
     def over() -> bool:
         if own_end or not finite:
             return not finite
+        if unlearned is not None and adapted():
+            return True
         return steps >= (stopping.max_steps if unlearned is None else stopping.curve_steps)
 
     check({})
@@ -302,7 +301,7 @@ def unlearn(
             cost.forward += step.forward
             cost.backward += step.backward
             progress.update()
-            if step.complete and steps >= next_check:
+            if step.complete and (steps >= next_check or adapted()):
                 next_check = steps + stopping.every - steps % stopping.every
                 check(step.values)
                 if steps >= next_record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from argparse import ArgumentParser, Namespace
@@ -81,21 +82,27 @@ def run(arguments: Namespace) -> None:
         model = inputs.load_model(spec.model, dataset, path, device)
         references.append(accuracies(model, sets, spec.evaluation_batch))
 
+    starts = [
+        start(spec, reader, split_file, original, method.reads, GAP_SETS, seed)
+        for reader, (seed, split_file, original) in zip(readers, places, strict=True)
+    ]
+
     def outcome(params: dict[str, Any], place: int) -> Outcome:
-        seed, split_file, original = places[place]
-        begin = start(spec, readers[place], split_file, original, method.reads, GAP_SETS, seed)
+        begin, seed = starts[place], places[place][0]
+        model = copy.deepcopy(begin.model)
         result = unlearn(
-            begin.model,
+            model,
             method,
             method.params.model_validate(params),
             begin.data,
-            watch=AccuracyWatch(begin.sets, {}, begin.target, spec.evaluation_batch),
+            # On the way the forget set alone: the others are of use at the end.
+            watch=AccuracyWatch({"forget": begin.sets["forget"]}, {}, begin.target, spec.evaluation_batch),
             pixels=begin.pixels,
             stopping=stopping,
             own_end=False,
             seed=seed,
         )
-        end = {name: result.trajectory[-1][f"accuracy_{name}"] for name in GAP_SETS}
+        end = accuracies(model, begin.sets, spec.evaluation_batch)
         differences = signed_differences(end, [references[place]], GAP_SETS)
         return Outcome(
             target=begin.target,
