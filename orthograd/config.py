@@ -215,7 +215,13 @@ class Profile(Strict):
             if not experiment.single_seed
             for model in experiment.models
         } | ({self.tuning.model: "tuning"} if self.tuning else {})
-        return [
+        problems = []
+        if not any(own.proxy is None and not own.single_seed for own in self.experiments):
+            problems.append(
+                "experiments: none has a retain set of its own and every seed, of which the notebooks show a run. "
+                "Mend: add one without proxy and without single_seed"
+            )
+        return problems + [
             f"experiments.{experiment.id}.models: {model!r} has a single seed here and all in {used[model]}. "
             "Mend: take single_seed out"
             for experiment in self.experiments
@@ -223,6 +229,11 @@ class Profile(Strict):
             for model in experiment.models
             if model in used
         ]
+
+    @property
+    def audited(self) -> Experiment:
+        """The experiment whose OrthoGrad runs are looked at closely: with a retain set of its own, and every seed."""
+        return next(own for own in self.experiments if own.proxy is None and not own.single_seed)
 
     @property
     def single_seed_models(self) -> list[str]:

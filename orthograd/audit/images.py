@@ -483,7 +483,7 @@ def equal_seeds(evidence: Evidence) -> Check:
         "Every method and reference was run with exactly the seeds of the config.",
         problems,
         f"{len(groups)} rows, seeds {sorted(evidence.seeds)}"
-        + (f"; of {', '.join(single)} the first alone" if single else ""),
+        + (f"; of {', '.join(single)} seed {evidence.seeds[0]} alone" if single else ""),
         [run["file"] for run in evidence.runs],
         no_runs(evidence.runs, "run"),
     )

@@ -18,8 +18,9 @@ def at_forget_accuracy(forget: Sequence[float], accuracy: Sequence[float], targe
         target: forget accuracy to compare at, a fraction.
 
     Returns:
-        None where there is nothing to interpolate: the target was never reached, or already by the first check after
-        the original model, so that what lies between is no model of the method (all methods of one update are such).
+        None where there is nothing to interpolate: the target was never reached, or already by the first model that is
+        checked after the original one, so that what lies between is no model of the method (all methods of one update
+        are such).
 
     Raises:
         ValueError: the accuracy was not measured on both sides of the crossing.

@@ -19,8 +19,8 @@ _KINDS = {
 
 _AT_TARGET = (
     "Test at target: test accuracy at equal forgetting, interpolated between the last check above the "
-    "target and the first one at or below it; – where a seed has none (target not reached, or passed by the "
-    "first check)."
+    "target and the first one at or below it; – where a seed has none (target not reached, or passed with the "
+    "first step or round)."
 )
 
 
@@ -58,6 +58,10 @@ def accuracy(data: ExperimentData) -> Caption:
 
 
 _TOST = "by two one-sided t-tests at 5%"
+_MARGIN = (
+    "This margin is itself an estimate from the retrained models, and no correction is made for the number of cells: "
+    "a few cells may be marked by chance."
+)
 
 
 def _equivalent_to_retrained(data: ExperimentData) -> str:
@@ -65,7 +69,7 @@ def _equivalent_to_retrained(data: ExperimentData) -> str:
         return ""
     return (
         f"≡: equivalent to the retrained models, {_TOST} on the signed differences, within the |Δ| of the row "
-        "Retrained (not tested where that is 0). "
+        f"Retrained (not tested where that is 0). {_MARGIN} "
     )
 
 
@@ -80,7 +84,7 @@ def _equivalent_to_each_other(data: ExperimentData) -> str:
     return (
         f"≡ (in place of ≈): the two methods are equivalent, {_TOST}, within the noise floor, which is how far "
         f"retrained models of a seed are from each other ({'; '.join(margins)} percentage points; at the target that "
-        "of test; not tested: the other columns, and any whose noise floor is 0). "
+        f"of test; not tested: the other columns, and any whose noise floor is 0). {_MARGIN} "
     )
 
 
@@ -236,7 +240,7 @@ def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
     )
     if without:
         notes += (
-            " Not shown, as a seed did not reach the target or passed it by the first check: "
+            " Not shown, as a seed did not reach the target or passed it with the first step or round: "
             f"{listing([method_label(method) for method in without])}."
         )
     return Caption(data.experiment.title, _setting(data), notes)

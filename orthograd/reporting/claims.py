@@ -140,7 +140,7 @@ def _place(experiment: Experiment, model: str) -> str:
 
 
 _NO_TARGET = "OrthoGrad did not reach the target in every seed"
-_AT_ONCE = "OrthoGrad passed the target by the first check, so that it has no accuracy at equal forgetting"
+_AT_ONCE = "OrthoGrad passed the target with the first step, so that it has no accuracy at equal forgetting"
 
 
 def _against_baselines(study: Study, experiments: Sequence[Experiment]) -> Finding:

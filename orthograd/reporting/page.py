@@ -223,7 +223,8 @@ def stop_rule_text(rule: StopRule, data: ExperimentData) -> str:
     back = (
         ""
         if rule.check_every == 1
-        else ", and where it is at or below the target also after each step since the last time"
+        else ", and where it is at or below the target also after each step since the last time (a fall to the target "
+        "that is undone before it is measured again is not seen)"
     )
     return (
         f"{often} the accuracy on the forget set is measured{back}; the run stops with the first step after which "

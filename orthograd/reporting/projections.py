@@ -54,12 +54,12 @@ class ProjectionData:
         """Largest |cos(g_u⊥, g_r)| of each seed and step: columns seed, step, max_cosine.
 
         Raises:
-            ReportError: one is zero or not finite, which the logarithmic axis cannot show.
+            ReportError: one is no cosine.
         """
         found = self.rows.drop_duplicates(["seed", "step"])[["seed", "step", "max_cosine"]]
-        if not found["max_cosine"].between(0, 1, inclusive="right").all():
+        if not found["max_cosine"].between(0, 1).all():
             raise ReportError(
-                f"{self.experiment.id}: a largest cosine is not in (0, 1]; run the step `projections` again"
+                f"{self.experiment.id}: a largest cosine is not in [0, 1]; run the step `projections` again"
             )
         return found
 
@@ -83,10 +83,19 @@ def caption(data: ProjectionData) -> Caption:
         "(input at the top), ‖g_u − g_u⊥‖ / ‖g_u‖ of this tensor, mean over the seeds that make the step. The "
         "projection is made in the space of all parameters, where it removes at most the whole; within one tensor it "
         "may change more than was there (above 1). Right: what is left of the overlap, the largest |cos(g_u⊥, g_r)| "
-        "over the retain samples of the step, measured on their gradients; 0 is ideal, grey is the rounding of "
-        "their float32, 2⁻²⁴. One line a seed."
+        "over the retain samples of the step, measured on their gradients; 0 is ideal (drawn at the lower edge), grey "
+        "is the rounding of their float32, 2⁻²⁴. Where directions were left out, an overlap may remain of up to "
+        f"{_bound(params):.2g} (the share times the square root of the number of samples). One line a seed."
     )
     return Caption(experiment.title, setting, notes)
+
+
+def _bound(params: Mapping[str, float | None]) -> float:
+    """Of |cos(g_u⊥, g_r)|: a direction that is left out has a singular value below rtol σ_max <= rtol √k (unit rows)."""
+    share, samples = params["rtol"], params["retain_batch"]
+    assert share is not None, "OrthoGrad's parameters are numbers, all but `passes`"
+    assert samples is not None, "OrthoGrad's parameters are numbers, all but `passes`"
+    return float(share * np.sqrt(samples))
 
 
 def figure(data: ProjectionData) -> RenderedFigure:
@@ -96,10 +105,14 @@ def figure(data: ProjectionData) -> RenderedFigure:
         drawing, (left, right) = axes_grid(1, 2, 2, PAGE_WIDTH, 0.8 + 0.115 * max(len(removed), 14))
         _map(left, removed)
         drawing.colorbar(left.images[0], ax=left, label="Part removed", pad=0.02)
-        for number, (seed, path) in enumerate(data.residuals.groupby("seed")):
+        residuals = data.residuals
+        # Whole decades: what varies within one is rounding.
+        decades = np.log10([*residuals.loc[residuals["max_cosine"] > 0, "max_cosine"], ROUNDING])
+        bottom, top = 10.0 ** np.floor(decades.min()), 10.0 ** np.ceil(decades.max())
+        for number, (seed, path) in enumerate(residuals.groupby("seed")):
             right.plot(
                 path["step"],
-                path["max_cosine"],
+                path["max_cosine"].clip(lower=bottom),
                 color=COLOURS[number % len(COLOURS)],
                 ls=DASHES[number % len(DASHES)],
                 lw=0.9,
@@ -110,9 +123,7 @@ def figure(data: ProjectionData) -> RenderedFigure:
             )
         right.axhline(ROUNDING, color="0.55", lw=0.9, zorder=1, label="Rounding of float32")
         right.set_yscale("log")
-        # Whole decades: what varies within one is rounding.
-        decades = np.log10([*data.residuals["max_cosine"], ROUNDING])
-        right.set_ylim(10.0 ** np.floor(decades.min()), 10.0 ** np.ceil(decades.max()))
+        right.set_ylim(bottom, top)
         right.set_title("Largest |cos(g_u⊥, g_r)|", fontsize=7.5)
         right.set(xlabel="Unlearning step")
         right.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

@@ -93,7 +93,7 @@ def table(data: SweepData) -> Table:
             rows.append(tuple(cells))
     notes = (
         "Test accuracy at the target: at equal forgetting, – where a seed did not reach the target or "
-        "passed it by the first check. Gap: mean distance to the retrained models over forget, retain "
+        "passed it with the first step or round. Gap: mean distance to the retrained models over forget, retain "
         f"and test accuracy; {captions.floor_text(data.sizes[0])}. Behind it, "
         "where not all runs reached the target, those that did / all: at unequal forgetting. Each method has "
         "the same parameters at all sizes. ±: half-width of the 95% "

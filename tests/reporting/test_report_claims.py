@@ -129,7 +129,7 @@ def test_claim_1_when_orthograd_has_no_value():
     _plant(frames[0], "test_at_target", {"orthograd": np.nan})
     finding = _decide(1, _study(frames))
     assert finding.outcome == "not testable here"
-    assert "passed the target by the first check" in finding.text
+    assert "passed the target with the first step" in finding.text
     frames[0].loc[frames[0]["method"] == "orthograd", "target_reached"] = False
     finding = _decide(1, _study(frames))
     assert finding.outcome == "not supported"

@@ -194,7 +194,7 @@ def test_equal_forgetting_shows_each_seed_and_their_mean(report_data, drawn):
     figure = figures.equal_forgetting(data)
     (ax,) = drawn[0].axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["OrthoGrad", "NegGrad", "NegGrad+"]
-    assert "passed it by the first check: FT." in figure.caption.notes
+    assert "passed it with the first step or round: FT." in figure.caption.notes
     styles = method_styles(METHODS)
     means = [float(line.get_xdata()[0]) for line in _lines(ax, "|")]
     for place, method in enumerate(["orthograd", "neggrad", "neggrad_plus"]):

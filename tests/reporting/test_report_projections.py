@@ -122,12 +122,25 @@ def test_the_caption_says_what_was_run(projected):
         "16 forget",
         "32 retain",
         "0.003",
+        "of up to 0.017",
     ):
         assert said in notes
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan, 1.5])
+def test_no_overlap_at_all_lies_at_the_lower_edge(projected, drawn):
+    projected.rows.loc[projected.rows["step"] == 2, "max_cosine"] = 0.0
+    figure(projected)
+    right = drawn[0].axes[1]
+    low, _ = right.get_ylim()
+    for line in right.lines[:3]:
+        assert line.get_ydata()[1] == low > 0
+    projected.rows["max_cosine"] = 0.0
+    figure(projected)
+    assert drawn[1].axes[1].get_ylim()[0] > 0
+
+
+@pytest.mark.parametrize("value", [-0.1, np.nan, 1.5])
 def test_a_residual_that_cannot_be_shown_is_refused(projected, value):
     projected.rows.loc[projected.rows["step"] == 2, "max_cosine"] = value
-    with pytest.raises(ReportError, match=r"T-IMG-R: a largest cosine is not in \(0, 1\]"):
+    with pytest.raises(ReportError, match=r"T-IMG-R: a largest cosine is not in \[0, 1\]"):
         figure(projected)

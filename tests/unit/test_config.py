@@ -303,7 +303,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
         (_set("shadows", value={**STUDY, "number": 4}), r"number: .*equal to 6.*an even number >= 6"),
         (
             _set("shadows", value={**STUDY, "first_seed": 98}),
-            r"shadows\.first_seed: the seeds \[100, 101, 102\] of shadow models are taken\. Mend: take one above 102",
+            r"shadows\.first_seed: the seeds \[100, 101\] of shadow models are taken\. Mend: take one above 101",
         ),
         (
             lambda config: config.update(

@@ -420,10 +420,8 @@ def run_folders(wildcards):
     return list(dict.fromkeys(folders))
 
 
-# The notebooks look at OrthoGrad's runs in the first experiment that has a retain set of its own.
-AUDITED = next(
-    experiment for experiment in PROFILE.experiments if experiment.proxy is None
-)
+# The notebooks look at OrthoGrad's runs in the first experiment that has a retain set of its own and every seed.
+AUDITED = PROFILE.audited
 AUDITED_KEYS = {
     "dataset": AUDITED.dataset,
     "model": AUDITED.models[0],

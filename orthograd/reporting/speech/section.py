@@ -96,7 +96,8 @@ def stop_text(data: SpeechData) -> str:
         )
     return (
         "A run stops with the first step after which the word error rate on some of the utterances that it unlearns "
-        f"(forget_validation) is found at or above its target: {'; '.join(parts)}. Nothing else is "
+        f"(forget_validation) is found at or above its target; a rise that is undone between two checks is not seen: "
+        f"{'; '.join(parts)}. Nothing else is "
         "looked at. A run that does not get there counts as 'target not reached'."
     )
 
