@@ -43,7 +43,7 @@ def utterances() -> Utterances:
 
 @pytest.fixture
 def speller(tiny, utterances: Utterances) -> Speller:
-    return Speller(tiny, utterances)
+    return Speller(tiny, utterances, "decoder")
 
 
 def _losses(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -61,8 +61,8 @@ def _alone(model: torch.nn.Module, utterances: Utterances, row: int) -> torch.Te
     """The loss of one utterance in a table of its own, without batch mates and padding."""
     rows, columns = slice(row, row + 1), slice(LENGTHS[row])
     inputs, labels = utterances.inputs[rows, columns], utterances.labels[rows, columns]
-    table = Utterances(utterances.encoded[rows], inputs, labels, torch.device("cpu"))
-    return _losses(Speller(model, table), _batch(table, 0))[0]
+    table = Utterances(utterances.sound[rows], inputs, labels, torch.device("cpu"))
+    return _losses(Speller(model, table, "decoder"), _batch(table, 0))[0]
 
 
 def test_loss_is_the_mean_over_own_tokens_written_out(tiny, speller: Speller, utterances: Utterances) -> None:
@@ -70,7 +70,7 @@ def test_loss_is_the_mean_over_own_tokens_written_out(tiny, speller: Speller, ut
     assert losses.shape == (len(LENGTHS),)
     for row, length in enumerate(LENGTHS):
         logits = tiny(
-            encoder_outputs=(utterances.encoded[row : row + 1],),
+            encoder_outputs=(utterances.sound[row : row + 1],),
             decoder_input_ids=utterances.inputs[row : row + 1, :length],
         ).logits[0]
         chosen = logits.log_softmax(dim=-1)[torch.arange(length), utterances.labels[row, :length]]
@@ -81,7 +81,7 @@ def test_loss_is_that_of_the_whole_model_with_its_own_labels(tiny, speller: Spel
     for row, length in enumerate(LENGTHS):
         # Its own forward shifts nothing and takes the mean over the tokens of a batch: here of one utterance.
         theirs = tiny(
-            encoder_outputs=BaseModelOutput(last_hidden_state=utterances.encoded[row : row + 1]),
+            encoder_outputs=BaseModelOutput(last_hidden_state=utterances.sound[row : row + 1]),
             decoder_input_ids=utterances.inputs[row : row + 1],
             labels=utterances.labels[row : row + 1],
         ).loss
@@ -95,7 +95,7 @@ def test_cached_encoder_gives_exactly_the_loss_of_the_whole_model(tiny, utteranc
     table = Utterances(encode(tiny, features), inputs, labels, torch.device("cpu"))
     for row in range(2):
         whole = tiny(input_features=features[row : row + 1], decoder_input_ids=inputs[row : row + 1]).logits
-        cached = _losses(Speller(tiny, table), _batch(table, row))
+        cached = _losses(Speller(tiny, table, "decoder"), _batch(table, row))
         assert torch.equal(cached, objective.losses(whole, labels[row : row + 1]))
 
 
@@ -136,7 +136,7 @@ class TestTokens:
         encoded = encode(pretrained.model, features)
         table = Utterances.of(pretrained, encoded, ["THE CAPTAIN SAW A LADDER"], torch.device("cpu"))
         with torch.no_grad():
-            ours = _losses(Speller(pretrained.model, table), _batch(table, 0))
+            ours = _losses(Speller(pretrained.model, table, "decoder"), _batch(table, 0))
             theirs = pretrained.model(
                 input_features=features, decoder_input_ids=table.inputs, labels=table.labels
             ).loss

@@ -16,7 +16,7 @@ from tiny_speech import COMMON, CORPUS, ROLES, SIZES, noise, prepare, run_step, 
 from orthograd.reads import digest
 from orthograd.speech.corpus import read_audio
 from orthograd.speech.scores import rates
-from orthograd.speech.transcription import EncoderCache, encode
+from orthograd.speech.transcription import SoundCache, encode
 from orthograd.speech.whisper import Whisper, load
 from orthograd.steps import speech_collect, speech_split, speech_transcribe
 from orthograd.steps.speech_encode import content_hash, similarity
@@ -31,7 +31,7 @@ def study(tmp_path: Path, whisper_folder: Path) -> Path:
 def test_the_cache_is_the_encoder_and_its_digest_that_of_what_was_read(
     study: Path, whisper_folder: Path
 ) -> None:
-    cache = EncoderCache(study / "encoded.npy")
+    cache = SoundCache(study / "sound.npy")
     utterances = pd.read_csv(study / "utterances.csv", dtype=str)
     assert cache.names == utterances["id"].tolist()
     whisper: Whisper = load(whisper_folder)
@@ -140,7 +140,7 @@ def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
     study: Path, whisper_folder: Path
 ) -> None:
     utterances = pd.read_csv(study / "utterances.csv", dtype=str)
-    used = pd.read_csv(study / "encoded.npy.names", header=None, dtype=str)[0]
+    used = pd.read_csv(study / "sound.npy.names", header=None, dtype=str)[0]
     longest = utterances[utterances["id"].isin(used)]["transcript"].str.split().str.len().max()
     assert longest == 5
     decoding = {"batch_size": 4, "max_new_tokens": 4}
