@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from orthograd.objective import losses
-from orthograd.speech.model import Utterances
+from orthograd.speech.model import Speller, Utterances
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding
 from orthograd.speech.transcription import transcribe
@@ -20,23 +20,26 @@ from orthograd.speech.whisper import Whisper
 
 @dataclass(frozen=True)
 class Listener:
-    """Transcribes utterances of a table with the Whisper model whose decoder is trained.
+    """Transcribes utterances of a table with a Whisper model that is trained.
 
     Attributes:
-        whisper: the model; a `Speller` shares its decoder.
-        utterances: the table.
+        whisper: the model.
+        speller: its trained part, over the table.
         references: what was said, row by row.
         decoding: how transcripts are made.
     """
 
     whisper: Whisper
-    utterances: Utterances
+    speller: Speller
     references: Sequence[str]
     decoding: Decoding
 
     def scores(self, rows: Sequence[int]) -> pd.DataFrame:
         """`reference`, `hypothesis` and the columns of `orthograd.speech.scores.score`, one row an utterance."""
-        hypotheses = transcribe(self.whisper, self.utterances.encoded[torch.tensor(rows)], self.decoding)
+        batches = torch.tensor(rows).split(self.decoding.batch_size)
+        with torch.no_grad():
+            encoded = torch.cat([self.speller.encoded(batch) for batch in batches])
+        hypotheses = transcribe(self.whisper, encoded, self.decoding)
         references = [self.references[row] for row in rows]
         texts = pd.DataFrame({"reference": references, "hypothesis": hypotheses})
         return pd.concat([texts, score(references, hypotheses)], axis=1)
@@ -75,7 +78,7 @@ class WerWatch:
 
     def value(self, model: nn.Module) -> tuple[float, bool]:
         with torch.no_grad():
-            outputs = model(self.listener.utterances.samples(self.steering).images)
+            outputs = model(self.listener.speller.utterances.samples(self.steering).images)
         return self.listener.wer(self.steering), bool(outputs.isfinite().all())
 
     def reached(self, value: float) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from orthograd.specs import Name, Positive, StoppingRule, Strict, Training
 
 Setting = Literal["pretrained", "fine-tuned"]
+Trained = Literal["decoder", "model"]
 # Models that each setting compares with.
 REFERENCES: dict[Setting, tuple[str, ...]] = {
     "pretrained": ("original",),
@@ -171,6 +172,10 @@ class Speech(Strict):
         description="kind synthetic, registry, or folder with a corpus of the user's"
     )
     whisper: str = Field(description="speech model of the registry")
+    trained: Trained = Field(
+        description="what fine-tuning and unlearning change. decoder: the encoder is frozen, its output is computed "
+        "once; model: the encoder as well, it runs in every pass"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1,
         description="whole numbers >= 0; a seed is a fold of each speaker and an order of samples",

@@ -1,4 +1,4 @@
-"""Greedy transcription with Whisper, and the encoder's output, computed once and kept."""
+"""Greedy transcription with Whisper, and what a trained model gets of the sound, computed once and kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orthograd.speech.specs import Decoding
+from orthograd.speech.specs import Decoding, Trained
 
 if TYPE_CHECKING:
     import torch
@@ -73,10 +73,12 @@ def transcribe(whisper: Whisper, encoded: torch.Tensor, decoding: Decoding) -> l
     return transcripts
 
 
-class EncoderCache:
-    """The encoder's output of the utterances of a corpus, in a file that is read row by row.
+class SoundCache:
+    """What a trained model gets of the sound of a corpus's utterances, in a file that is read row by row.
 
-    The file is a float32 array (n, positions, width) of numpy's format; the names of the rows lie beside it.
+    Where the decoder is trained, the encoder's output (n, positions, width); where the whole model is, what its encoder
+    gets: log-Mel features (n, mels, 3000). The file is a float32 array of numpy's format; the names of the rows lie
+    beside it.
 
     Attributes:
         names: the utterances, in the order of the rows.
@@ -90,39 +92,51 @@ class EncoderCache:
         """
         self.names = _names_of(path).read_text(encoding="utf-8").split()
         # Copied when written to, never changed: torch knows no array that is only read.
-        self._encoded = np.load(path, mmap_mode="c")
+        self._sound = np.load(path, mmap_mode="c")
 
     @property
     def rows(self) -> torch.Tensor:
-        """All rows (n, positions, width), which stay in the file until they are read."""
+        """All rows, which stay in the file until they are read."""
         import torch
 
-        return torch.from_numpy(self._encoded)
+        return torch.from_numpy(self._sound)
 
     @staticmethod
     def write(
-        path: Path, whisper: Whisper, names: Sequence[str], audio: Iterable[np.ndarray], device: torch.device
+        path: Path,
+        whisper: Whisper,
+        names: Sequence[str],
+        audio: Iterable[np.ndarray],
+        device: torch.device,
+        trained: Trained,
     ) -> None:
-        """Encode utterances one after the other into a new cache.
+        """Put utterances one after the other into a new cache.
 
         Args:
             path: file to write.
-            whisper: its encoder is the one to be cached; it must not be trained afterwards.
+            whisper: whose features and, where it stays frozen, whose encoder make the rows.
             names: of the utterances, distinct.
             audio: their samples (samples,) at 16 kHz, in the same order.
             device: where the model is.
+            trained: what is to be trained on the rows.
 
         Raises:
             ValueError: there are not as many utterances as names, or a name is there twice.
         """
         if len(set(names)) < len(names):
-            raise ValueError("the names of the utterances to be encoded are not distinct")
-        config = whisper.model.config
-        shape = (len(names), config.max_source_positions, config.d_model)
+            raise ValueError("the names of the utterances to be kept are not distinct")
+        config, extractor = whisper.model.config, whisper.extractor
+        row = {
+            "decoder": (config.max_source_positions, config.d_model),
+            "model": (extractor.feature_size, extractor.nb_max_frames),
+        }[trained]
         part = path.with_name(f"{path.name}.part")
-        rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(len(names), *row))
         for index, (_, samples) in enumerate(zip(names, audio, strict=True)):
-            rows[index] = encode(whisper.model, whisper.features([samples]).to(device))[0].cpu().numpy()
+            sound = whisper.features([samples])
+            if trained == "decoder":
+                sound = encode(whisper.model, sound.to(device)).cpu()
+            rows[index] = sound[0].numpy()
         rows.flush()
         _names_of(path).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         part.replace(path)

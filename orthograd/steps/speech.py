@@ -18,9 +18,9 @@ from orthograd.reads import Read, digest
 from orthograd.speech.evaluation import Listener, utterance_losses
 from orthograd.speech.model import Speller, Utterances
 from orthograd.speech.scores import KEYS
-from orthograd.speech.specs import Decoding
+from orthograd.speech.specs import Decoding, Trained
 from orthograd.speech.splits import SCORED_SETS
-from orthograd.speech.transcription import EncoderCache
+from orthograd.speech.transcription import SoundCache
 from orthograd.speech.whisper import load
 from orthograd.steps import inputs
 from orthograd.steps.speech_encode import content_hash
@@ -34,6 +34,7 @@ class Spec(inputs.Spec):
 
     corpus: str
     setting: str
+    trained: Trained
     decoding: Decoding
     scored: int
 
@@ -41,7 +42,7 @@ class Spec(inputs.Spec):
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments that say what a model is and what it hears."""
     parser.add_argument("--whisper", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--encoded", type=Path, required=True, help="what the encoder made of the utterances")
+    parser.add_argument("--sound", type=Path, required=True, help="what models get of the utterances' sound")
     parser.add_argument("--utterances", type=Path, required=True, help="CSV of the utterances")
     parser.add_argument("--splits", type=Path, required=True, help="CSV: the set of each utterance")
 
@@ -51,7 +52,7 @@ class Study:
 
     Attributes:
         listener: transcribes with the model.
-        model: the model's decoder, which is trained.
+        model: the model's trained part: its decoder, or all of it.
         splits: as `orthograd.speech.splits.split` makes it, with the column `row`.
         device: where the model is.
         reads: what was read since it was emptied, each set once.
@@ -60,12 +61,12 @@ class Study:
         ValueError: a transcript is longer than the decoder, or than what a model may write.
     """
 
-    def __init__(self, spec: Spec, whisper: Path, encoded: Path, utterances: Path, splits: Path) -> None:
+    def __init__(self, spec: Spec, whisper: Path, sound: Path, utterances: Path, splits: Path) -> None:
         self.device = inputs.set_up(spec)
         keep_freed_memory()
         loaded = load(whisper)
         loaded.model.to(self.device)
-        cache = EncoderCache(encoded)
+        cache = SoundCache(sound)
         rows = {name: row for row, name in enumerate(cache.names)}
         text = {"id": str, "speaker": str, "utterance_speaker": str}
         transcripts = pd.read_csv(utterances, dtype=text, keep_default_na=False)
@@ -78,8 +79,8 @@ class Study:
                 f"{spec.decoding.max_new_tokens}, so that the rest would count as deleted: raise "
                 "speech.decoding.max_new_tokens"
             )
-        self.listener = Listener(loaded, table, references, spec.decoding)
-        self.model = Speller(loaded.model, table)
+        self.model = Speller(loaded.model, table, spec.trained)
+        self.listener = Listener(loaded, self.model, references, spec.decoding)
         self.splits = pd.read_csv(splits, dtype=text)
         self.splits["row"] = self.splits["id"].map(rows)
         self.reads: list[Read] = []
@@ -92,14 +93,12 @@ class Study:
 
     def samples(self, name: str, rows: Sequence[int]) -> Samples:
         """Utterances as the methods take them, noted as the set `name`."""
-        return self.listener.utterances.samples(rows, self.note(name, rows))
+        return self.model.utterances.samples(rows, self.note(name, rows))
 
     def note(self, name: str, rows: Sequence[int]) -> Read:
         """Note that some utterances, sound and transcript, are read as the set `name`."""
-        heard = self.listener
-        hashes = [
-            content_hash(heard.utterances.encoded[row].cpu().numpy(), heard.references[row]) for row in rows
-        ]
+        sound, references = self.model.utterances.sound, self.listener.references
+        hashes = [content_hash(sound[row].cpu().numpy(), references[row]) for row in rows]
         read = Read(name, self._spec.corpus, "utterances", len(rows), digest(hashes))
         if read not in self.reads:
             self.reads.append(read)
@@ -110,7 +109,7 @@ class Study:
         wanted = sorted(set(rows))
         found = self.listener.scores(wanted)
         batch = self._spec.decoding.batch_size
-        found["loss"] = utterance_losses(self.model, self.listener.utterances, wanted, batch)
+        found["loss"] = utterance_losses(self.model, self.model.utterances, wanted, batch)
         return found.assign(row=wanted)
 
     def scored(self, speaker: str, seed: int) -> pd.DataFrame:
@@ -150,13 +149,13 @@ def write_transcripts(tables: Sequence[pd.DataFrame], path: Path) -> None:
     pd.concat(tables).to_csv(path, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
-def load_decoder(study: Study, path: Path) -> None:
-    """Put a fine-tuned decoder, which `inputs.save_model` wrote, into the model."""
+def load_weights(study: Study, path: Path) -> None:
+    """Put fine-tuned weights, which `inputs.save_model` wrote of the trained part, into the model."""
     from safetensors.torch import load_file
 
-    study.model.decoder.load_state_dict(load_file(path, device=str(study.device)), strict=True)
+    study.model.trained.load_state_dict(load_file(path, device=str(study.device)), strict=True)
 
 
 def weights(study: Study) -> dict[str, torch.Tensor]:
-    """A copy of the decoder's weights."""
-    return {name: value.clone() for name, value in study.model.decoder.state_dict().items()}
+    """A copy of the weights of the trained part."""
+    return {name: value.clone() for name, value in study.model.trained.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Compute the encoder's output of the utterances that are used, once; and how alike the speakers' voices are."""
+"""Compute what models get of the sound of the utterances that are used, once; and how alike the voices are."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import numpy as np
 import pandas as pd
 
 from orthograd.speech.corpus import read_audio
-from orthograd.speech.transcription import EncoderCache
+from orthograd.speech.specs import Trained
+from orthograd.speech.transcription import SoundCache, encode
 from orthograd.speech.whisper import load
 from orthograd.steps import inputs
 
 
+class Spec(inputs.Spec):
+    trained: Trained
+
+
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--spec", type=inputs.Spec.model_validate_json, required=True, help="JSON: the settings"
-    )
+    parser.add_argument("--spec", type=Spec.model_validate_json, required=True, help="JSON: the settings")
     parser.add_argument("--corpus", type=Path, required=True, help="folder with SPEAKERS.TXT")
     parser.add_argument("--utterances", type=Path, required=True, help="CSV of the utterances that are used")
     parser.add_argument("--whisper", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--encoded", type=Path, required=True, help="array to write, its names beside it")
+    parser.add_argument("--sound", type=Path, required=True, help="array to write, its names beside it")
     parser.add_argument(
         "--hashes", type=Path, required=True, help="CSV to write: SHA-256 of what each utterance holds"
     )
@@ -31,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
+    trained = arguments.spec.trained
     device = inputs.set_up(arguments.spec)
     utterances = pd.read_csv(
         arguments.utterances, dtype={"id": str, "speaker": str, "transcript": str}, keep_default_na=False
@@ -46,15 +50,21 @@ def run(arguments: Namespace) -> None:
             heard.append(content_hash(samples))
             yield samples
 
-    EncoderCache.write(arguments.encoded, whisper, names, audio(), device)
-    encoded = EncoderCache(arguments.encoded).rows.numpy()
-    hashes = [content_hash(row, text) for row, text in zip(encoded, utterances["transcript"], strict=True)]
+    SoundCache.write(arguments.sound, whisper, names, audio(), device, trained)
+    rows = SoundCache(arguments.sound).rows
+    hashes = [
+        content_hash(row.numpy(), text) for row, text in zip(rows, utterances["transcript"], strict=True)
+    ]
     table = pd.DataFrame({"id": names, "audio": heard, "sha256": hashes})
     table.to_csv(arguments.hashes, index=False, lineterminator="\n")
     # What is said stands in the first seconds; the rest is the silence that every utterance is padded with.
-    heard = np.ceil(utterances["seconds"].to_numpy() * encoded.shape[1] / 30).astype(int)
-    means = np.stack([row[:count].mean(axis=0) for row, count in zip(encoded, heard, strict=True)])
-    similarity(utterances["speaker"].tolist(), means).to_csv(
+    positions = whisper.model.config.max_source_positions
+    counts = np.ceil(utterances["seconds"].to_numpy() * positions / 30).astype(int)
+    means = []
+    for row, count in zip(rows, counts, strict=True):
+        encoded = row if trained == "decoder" else encode(whisper.model, row[None].to(device))[0].cpu()
+        means.append(encoded.numpy()[:count].mean(axis=0))
+    similarity(utterances["speaker"].tolist(), np.stack(means)).to_csv(
         arguments.similarity, index=False, lineterminator="\n"
     )
 
@@ -62,8 +72,8 @@ def run(arguments: Namespace) -> None:
 def content_hash(array: np.ndarray, text: str = "") -> str:
     """SHA-256 of the bytes of an array, and of a text behind them.
 
-    Of an utterance: of its samples (n,), or of what models get, the encoder's output (positions, width) with the
-    transcript; both float32.
+    Of an utterance: of its samples (n,), or of what models get, a row of `SoundCache` with the transcript; both
+    float32.
     """
     return hashlib.sha256(np.ascontiguousarray(array).tobytes() + text.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Fine-tune Whisper's decoder on the corpus: the original with every speaker, or one without each that is forgotten."""
+"""Fine-tune Whisper on the corpus: the original with every speaker, or one without each that is forgotten."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--without", nargs="*", default=[], help="speakers to leave out, a model each (default: one with all)"
     )
     parser.add_argument(
-        "--decoder", type=Path, nargs="+", required=True, help="to write: seed by seed, speaker by speaker"
+        "--weights", type=Path, nargs="+", required=True, help="to write: seed by seed, speaker by speaker"
     )
     parser.add_argument("--record", type=Path, required=True, help="JSON to write: how the models were made")
 
 
 def run(arguments: Namespace) -> None:
     spec = arguments.spec
-    study = speech.Study(spec, arguments.whisper, arguments.encoded, arguments.utterances, arguments.splits)
+    study = speech.Study(spec, arguments.whisper, arguments.sound, arguments.utterances, arguments.splits)
     released = speech.weights(study)
     code = code_version("orthograd.steps.speech_finetune")
     places = [(seed, speaker) for seed in arguments.seed for speaker in arguments.without or [None]]
     records = []
-    for (seed, speaker), path in zip(places, arguments.decoder, strict=True):
-        study.model.decoder.load_state_dict(released)
+    for (seed, speaker), path in zip(places, arguments.weights, strict=True):
+        study.model.trained.load_state_dict(released)
         study.reads = []
         # With any of the speakers left out, `train` holds the others: with all it is one set.
         left_out = speaker or study.splits["speaker"].iloc[0]
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> None:
             )
         passed = spec.training.epochs * (len(samples) // spec.training.batch_size) * spec.training.batch_size
         cost = Cost(time.perf_counter() - start, memory.bytes, passed, passed)
-        inputs.save_model(study.model.decoder, path)
+        inputs.save_model(study.model.trained, path)
         made = inputs.record(
             spec, seed, code, study.reads, study.device, cost, method=name, speaker=speaker, losses=history
         )

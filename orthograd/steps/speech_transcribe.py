@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, nargs="+", required=True)
     parser.add_argument("--speaker", nargs="+", required=True, help="those that are forgotten")
     parser.add_argument(
-        "--decoder",
+        "--weights",
         type=Path,
         nargs="*",
         default=[],
@@ -35,19 +35,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     spec = arguments.spec
-    study = speech.Study(spec, arguments.whisper, arguments.encoded, arguments.utterances, arguments.splits)
+    study = speech.Study(spec, arguments.whisper, arguments.sound, arguments.utterances, arguments.splits)
     # The models, each with the runs that it is the reference of.
     runs = [(seed, speaker) for seed in arguments.seed for speaker in arguments.speaker]
-    decoders = arguments.decoder
-    count = max(1, len(decoders))
+    weights = arguments.weights
+    count = max(1, len(weights))
     if len(runs) % count:
-        raise ValueError(f"{count} decoders for {len(runs)} runs: give one a seed, one a run, or none")
+        raise ValueError(
+            f"weights of {count} models for {len(runs)} runs: give one a seed, one a run, or none"
+        )
     size = len(runs) // count
     code = code_version("orthograd.steps.speech_transcribe")
     tables, records = [], []
     for place in range(count):
-        if decoders:
-            speech.load_decoder(study, decoders[place])
+        if weights:
+            speech.load_weights(study, weights[place])
         own = runs[place * size : (place + 1) * size]
         wanted = pd.concat([study.scored(speaker, seed) for seed, speaker in own])["row"].tolist()
         study.reads = []

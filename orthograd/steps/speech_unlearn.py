@@ -1,6 +1,6 @@
 """Unlearn each forgettable speaker with one method, and transcribe with each unlearned model.
 
-The unlearned models are not stored: a decoder for each speaker, method and setting would be gigabytes.
+The unlearned models are not stored: weights for each speaker, method and setting would be gigabytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, nargs="+", required=True)
     parser.add_argument("--speaker", nargs="+", required=True, help="those that are forgotten, one at a time")
     parser.add_argument(
-        "--decoder", type=Path, nargs="*", default=[], help="fine-tuned, one a seed; none: the released model"
+        "--weights", type=Path, nargs="*", default=[], help="fine-tuned, one a seed; none: the released model"
     )
     parser.add_argument(
         "--retrained", type=Path, nargs="?", help="transcripts of the retrained models, which set the targets"
@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     spec = arguments.spec
-    study = speech.Study(spec, arguments.whisper, arguments.encoded, arguments.utterances, arguments.splits)
+    study = speech.Study(spec, arguments.whisper, arguments.sound, arguments.utterances, arguments.splits)
     method = methods.load(spec.method)
     params = method.params.model_validate(spec.params)
     code = code_version("orthograd.steps.speech_unlearn", methods.module(spec.method))
@@ -65,8 +65,8 @@ def run(arguments: Namespace) -> None:
     tables, runs, trajectories, records = [], [], [], []
     warm = False
     for index, seed in enumerate(arguments.seed):
-        if arguments.decoder:
-            speech.load_decoder(study, arguments.decoder[index])
+        if arguments.weights:
+            speech.load_weights(study, arguments.weights[index])
         original = speech.weights(study)
         for speaker in arguments.speaker:
             study.reads = []
@@ -79,7 +79,7 @@ def run(arguments: Namespace) -> None:
                 view = DataView(data, method.reads, seed, None)
                 with closing(method.run(study.model, view, params)) as updates:
                     next(updates)
-                study.model.decoder.load_state_dict(original)
+                study.model.trained.load_state_dict(original)
                 warm = True
             watch = WerWatch(
                 study.listener,
@@ -140,7 +140,7 @@ def run(arguments: Namespace) -> None:
                     **outcome,
                 )
             )
-            study.model.decoder.load_state_dict(original)
+            study.model.trained.load_state_dict(original)
     speech.write_transcripts(tables, arguments.out)
     pd.DataFrame(runs).to_csv(arguments.runs, index=False, lineterminator="\n")
     table = pd.concat(trajectories)

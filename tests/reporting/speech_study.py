@@ -43,6 +43,7 @@ def make_experiment(settings=("pretrained", "fine-tuned"), methods=METHODS, **ch
         "id": "T-ASR",
         "title": "Speaker unlearning",
         "model": "whisper-tiny.en",
+        "trained": "decoder",
         "methods": dict.fromkeys(settings, methods),
         "levels": [0.3, 0.6],
         "substitutions": SUBSTITUTIONS,

@@ -481,6 +481,21 @@ def test_every_table_and_figure_names_what_stands_in_and_how_many_speakers(data,
     assert "9,999 resamples of whole speakers, seed 0" in tables["pretrained"]["wer"].caption.notes
 
 
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        ("decoder", "train the decoder, the encoder is frozen."),
+        ("model", "train the whole model, decoder and encoder."),
+    ],
+)
+def test_every_caption_says_what_is_trained(trained, said):
+    study = _study(make_frames(), trained=trained)
+    captions = [
+        table.caption for of_setting in all_tables(study, SHOWN).values() for table in of_setting.values()
+    ]
+    assert all(said in caption.text for caption in captions)
+
+
 def test_the_names_of_the_files_are_those_of_the_experiment(data, tables):
     names = [table.name for of_setting in tables.values() for table in of_setting.values()]
     assert names == data.experiment.tables

@@ -69,3 +69,12 @@ def collected(tmp_path_factory: pytest.TempPathFactory, whisper_folder: Path) ->
     place = tmp_path_factory.mktemp("speech")
     root = noise(place / "corpus")
     return collect(prepare(root, place / "study", whisper_folder), root, whisper_folder)
+
+
+@pytest.fixture(scope="session")
+def collected_whole(tmp_path_factory: pytest.TempPathFactory, whisper_folder: Path) -> Path:
+    """The same with the whole model trained."""
+    place = tmp_path_factory.mktemp("whole")
+    root = noise(place / "corpus")
+    study = prepare(root, place / "study", whisper_folder, trained="model")
+    return collect(study, root, whisper_folder, trained="model")

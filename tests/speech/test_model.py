@@ -1,9 +1,10 @@
-"""The decoder as a model of rows, under every method that is defined for sequences."""
+"""The decoder, and the whole model, as a model of rows, under every method that is defined for sequences."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from orthograd.methods.base import DataView
 from orthograd.methods.orthograd_lora import adapters
 from orthograd.objective import IGNORED
 from orthograd.speech.model import Speller, Utterances
+from orthograd.speech.specs import Trained
 from orthograd.speech.transcription import encode
+from orthograd.steps.inputs import save_model
 from orthograd.unlearning import unlearn
 
 OWN = sorted(set(methods.names()) - set(methods.entries()))
@@ -26,9 +29,15 @@ LENGTHS = [3, 7, 5, 2, 6, 4, 7, 3]
 LENGTH = 7
 
 
+@pytest.fixture(params=["decoder", "model"])
+def trained(request: pytest.FixtureRequest) -> Trained:
+    """What is trained."""
+    return request.param
+
+
 @pytest.fixture
-def utterances() -> Utterances:
-    """Eight utterances of different lengths, in float64."""
+def utterances(trained: Trained) -> Utterances:
+    """Eight utterances of different lengths, in float64: what an encoder made of them, or what it gets."""
     torch.manual_seed(0)
     inputs = torch.zeros(len(LENGTHS), LENGTH, dtype=torch.int64)
     labels = torch.full((len(LENGTHS), LENGTH), IGNORED)
@@ -37,13 +46,26 @@ def utterances() -> Utterances:
         inputs[row, 0] = 1
         inputs[row, 1:length] = tokens[:-1]
         labels[row, :length] = tokens
-    encoded = torch.randn(len(LENGTHS), 6, 8, dtype=torch.float64)
-    return Utterances(encoded, inputs, labels, torch.device("cpu"))
+    shape = {"decoder": (6, 8), "model": (4, 12)}[trained]
+    sound = torch.randn(len(LENGTHS), *shape, dtype=torch.float64)
+    return Utterances(sound, inputs, labels, torch.device("cpu"))
 
 
 @pytest.fixture
-def speller(tiny, utterances: Utterances) -> Speller:
-    return Speller(tiny, utterances)
+def speller(tiny, utterances: Utterances, trained: Trained) -> Speller:
+    return Speller(tiny, utterances, trained)
+
+
+def _sound(trained: Trained, utterances: Utterances, row: int) -> dict[str, object]:
+    """The sound of one utterance, as the forward pass of transformers takes it."""
+    sound = utterances.sound[row : row + 1]
+    if trained == "model":
+        return {"input_features": sound}
+    return {"encoder_outputs": BaseModelOutput(last_hidden_state=sound)}
+
+
+def _trainable(speller: Speller) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in speller.named_parameters() if p.requires_grad}
 
 
 def _losses(model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -57,33 +79,36 @@ def _batch(utterances: Utterances, *rows: int) -> tuple[torch.Tensor, torch.Tens
     return samples.images, samples.labels
 
 
-def _alone(model: torch.nn.Module, utterances: Utterances, row: int) -> torch.Tensor:
+def _alone(model: torch.nn.Module, utterances: Utterances, trained: Trained, row: int) -> torch.Tensor:
     """The loss of one utterance in a table of its own, without batch mates and padding."""
     rows, columns = slice(row, row + 1), slice(LENGTHS[row])
     inputs, labels = utterances.inputs[rows, columns], utterances.labels[rows, columns]
-    table = Utterances(utterances.encoded[rows], inputs, labels, torch.device("cpu"))
-    return _losses(Speller(model, table), _batch(table, 0))[0]
+    table = Utterances(utterances.sound[rows], inputs, labels, torch.device("cpu"))
+    return _losses(Speller(model, table, trained), _batch(table, 0))[0]
 
 
-def test_loss_is_the_mean_over_own_tokens_written_out(tiny, speller: Speller, utterances: Utterances) -> None:
+def test_loss_is_the_mean_over_own_tokens_written_out(
+    tiny, speller: Speller, utterances: Utterances, trained: Trained
+) -> None:
     losses = _losses(speller, _batch(utterances, *range(len(LENGTHS))))
     assert losses.shape == (len(LENGTHS),)
     for row, length in enumerate(LENGTHS):
         logits = tiny(
-            encoder_outputs=(utterances.encoded[row : row + 1],),
-            decoder_input_ids=utterances.inputs[row : row + 1, :length],
+            decoder_input_ids=utterances.inputs[row : row + 1, :length], **_sound(trained, utterances, row)
         ).logits[0]
         chosen = logits.log_softmax(dim=-1)[torch.arange(length), utterances.labels[row, :length]]
         torch.testing.assert_close(losses[row], -chosen.mean(), rtol=1e-12, atol=0)
 
 
-def test_loss_is_that_of_the_whole_model_with_its_own_labels(tiny, speller: Speller, utterances) -> None:
+def test_loss_is_that_of_the_whole_model_with_its_own_labels(
+    tiny, speller: Speller, utterances, trained: Trained
+) -> None:
     for row, length in enumerate(LENGTHS):
         # Its own forward shifts nothing and takes the mean over the tokens of a batch: here of one utterance.
         theirs = tiny(
-            encoder_outputs=BaseModelOutput(last_hidden_state=utterances.encoded[row : row + 1]),
             decoder_input_ids=utterances.inputs[row : row + 1],
             labels=utterances.labels[row : row + 1],
+            **_sound(trained, utterances, row),
         ).loss
         torch.testing.assert_close(_losses(speller, _batch(utterances, row))[0], theirs, rtol=1e-12, atol=0)
         assert (utterances.labels[row] != IGNORED).sum() == length
@@ -95,17 +120,67 @@ def test_cached_encoder_gives_exactly_the_loss_of_the_whole_model(tiny, utteranc
     table = Utterances(encode(tiny, features), inputs, labels, torch.device("cpu"))
     for row in range(2):
         whole = tiny(input_features=features[row : row + 1], decoder_input_ids=inputs[row : row + 1]).logits
-        cached = _losses(Speller(tiny, table), _batch(table, row))
+        cached = _losses(Speller(tiny, table, "decoder"), _batch(table, row))
         assert torch.equal(cached, objective.losses(whole, labels[row : row + 1]))
 
 
-def test_loss_and_gradient_do_not_depend_on_batch_mates_or_padding(
-    tiny, speller: Speller, utterances: Utterances
+def test_before_any_step_the_whole_model_says_what_the_decoder_says_of_the_cache(
+    tiny, utterances: Utterances
 ) -> None:
-    parameters = dict(speller.named_parameters())
+    features = torch.randn(len(LENGTHS), 4, 12, dtype=torch.float64)
+    spellers = {
+        trained: Speller(
+            tiny, Utterances(sound, utterances.inputs, utterances.labels, torch.device("cpu")), trained
+        )
+        for trained, sound in (("decoder", encode(tiny, features)), ("model", features))
+    }
+    for row in range(len(LENGTHS)):
+        # The same operations on the same numbers: to the bit.
+        decoder, model = (spellers[trained](torch.tensor([row])) for trained in ("decoder", "model"))
+        assert torch.equal(decoder, model)
+    # The cache was made one by one, and a product over a batch sums in another order.
+    rows = torch.arange(len(LENGTHS))
+    torch.testing.assert_close(spellers["decoder"](rows), spellers["model"](rows), rtol=0, atol=1e-12)
+
+
+def test_gradients_reach_every_weight_but_the_fixed_positions(
+    tiny, speller: Speller, utterances: Utterances, trained: Trained
+) -> None:
+    _losses(speller, _batch(utterances, *range(len(LENGTHS)))).mean().backward()
+    of_encoder = dict(tiny.model.encoder.named_parameters())
+    reached = {name for name, p in of_encoder.items() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == (set(of_encoder) - {"embed_positions.weight"} if trained == "model" else set())
+    assert all(p.grad is not None for p in tiny.model.decoder.parameters())
+    assert not any(name.endswith("encoder.embed_positions.weight") for name in _trainable(speller))
+
+
+def test_weights_are_there_once_and_come_back(
+    tiny, speller: Speller, trained: Trained, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    own = {p.data_ptr() for p in speller.parameters()}
+    saved = speller.trained.state_dict()
+    assert len(saved) == len(own)
+    assert {value.data_ptr() for value in saved.values()} == own
+    if trained == "model":
+        assert set(saved) == set(tiny.model.state_dict())
+    save_model(speller.trained, tmp_path / "weights.safetensors")
+    before = {name: value.clone() for name, value in tiny.state_dict().items()}
+    with torch.no_grad():
+        for parameter in speller.parameters():
+            parameter.add_(1.0)
+    speller.trained.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
+    assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
+
+
+def test_loss_and_gradient_do_not_depend_on_batch_mates_or_padding(
+    tiny, speller: Speller, utterances: Utterances, trained: Trained
+) -> None:
+    parameters = _trainable(speller)
     together = _losses(speller, _batch(utterances, *range(len(LENGTHS))))
     for row in range(len(LENGTHS)):
-        alone = _alone(tiny, utterances, row)
+        alone = _alone(tiny, utterances, trained, row)
         torch.testing.assert_close(together[row], alone, rtol=1e-12, atol=0)
         inside = flat_gradient(together[row], parameters, retain_graph=True)
         outside = flat_gradient(alone, parameters, retain_graph=False)
@@ -136,7 +211,7 @@ class TestTokens:
         encoded = encode(pretrained.model, features)
         table = Utterances.of(pretrained, encoded, ["THE CAPTAIN SAW A LADDER"], torch.device("cpu"))
         with torch.no_grad():
-            ours = _losses(Speller(pretrained.model, table), _batch(table, 0))
+            ours = _losses(Speller(pretrained.model, table, "decoder"), _batch(table, 0))
             theirs = pretrained.model(
                 input_features=features, decoder_input_ids=table.inputs, labels=table.labels
             ).loss
@@ -225,8 +300,8 @@ PARAMS = {
 
 
 @pytest.mark.parametrize("name", SPEECH)
-def test_every_method_for_speech_changes_the_decoder_and_leaves_it_as_it_was_made(
-    tiny, speller: Speller, utterances: Utterances, name: str
+def test_every_method_for_speech_changes_what_is_trained_and_leaves_it_as_it_was_made(
+    tiny, speller: Speller, utterances: Utterances, trained: Trained, name: str
 ) -> None:
     method = methods.load(name)
     params = method.params.model_validate(
@@ -243,18 +318,23 @@ def test_every_method_for_speech_changes_the_decoder_and_leaves_it_as_it_was_mad
     assert not result.diverged
     after = speller.state_dict()
     assert list(after) == list(before)
-    assert any(not torch.equal(after[key], before[key]) for key in before)
+    assert any(not torch.equal(after[key], before[key]) for key in before if key.startswith("decoder."))
     # The output layer is still the embedding, and the Whisper model has the same decoder.
     assert speller.proj_out.weight is speller.decoder.embed_tokens.weight
     assert tiny.proj_out.weight is tiny.model.decoder.embed_tokens.weight is speller.proj_out.weight
-    assert all(torch.equal(value, encoder[key]) for key, value in tiny.model.encoder.state_dict().items())
+    moved = {
+        key for key, value in tiny.model.encoder.state_dict().items() if not torch.equal(value, encoder[key])
+    }
+    assert bool(moved) == (trained == "model")
+    assert "embed_positions.weight" not in moved
 
 
-def test_adapters_go_to_the_decoder_but_not_to_the_tied_layer(speller: Speller) -> None:
+def test_adapters_go_to_what_is_trained_but_not_to_the_tied_layer(speller: Speller, trained: Trained) -> None:
     with adapters(speller, rank=2, lora_alpha=4, seed=0):
         names = {name for name, p in speller.named_parameters() if p.requires_grad}
-    assert names
-    assert all(".lora_" in name and name.startswith("decoder.layers.") for name in names)
+    parts = {"decoder": {"decoder"}, "model": {"encoder", "decoder"}}[trained]
+    assert {name.split(".layers.")[0] for name in names} == parts
+    assert all(".lora_" in name for name in names)
 
 
 @contextmanager
@@ -269,10 +349,10 @@ def _away_from_zero(speller: Speller) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("trained", [nullcontext, _away_from_zero], ids=["decoder", "lora"])
-def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utterances, trained) -> None:
+@pytest.mark.parametrize("placed", [nullcontext, _away_from_zero], ids=["weights", "lora"])
+def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utterances, placed) -> None:
     forget, retain = _batch(utterances, 0, 1, 2), _batch(utterances, 3, 4, 5, 6)
-    with trained(speller):
+    with placed(speller):
         directions = {}
         for solver in ("gramian", "materialize"):
             speller.zero_grad()
@@ -287,17 +367,19 @@ def test_the_engine_agrees_with_the_oracle(speller: Speller, utterances: Utteran
 
 
 def test_direction_is_orthogonal_to_every_retain_gradient_and_goes_up_on_forget(
-    tiny, speller: Speller, utterances: Utterances
+    tiny, speller: Speller, utterances: Utterances, trained: Trained
 ) -> None:
-    parameters = dict(speller.named_parameters())
+    parameters = _trainable(speller)
     retained = (3, 4, 5, 6)
     with OrthoGrad(speller, alpha=0.0) as engine:
         engine.backward_from(_losses, _batch(utterances, 0, 1), _batch(utterances, *retained))
     direction = torch.cat([p.grad.flatten() for p in parameters.values()])
-    assert all(p.grad is None for p in tiny.model.encoder.parameters())
+    without = [p for p in tiny.model.encoder.parameters() if p.grad is None]
+    frozen = tiny.model.encoder.embed_positions if trained == "model" else tiny.model.encoder
+    assert list(map(id, without)) == list(map(id, frozen.parameters()))
     for row in retained:
         # By autograd, of the utterance by itself.
-        gradient = flat_gradient(_alone(tiny, utterances, row), parameters, retain_graph=False)
+        gradient = flat_gradient(_alone(tiny, utterances, trained, row), parameters, retain_graph=False)
         assert abs(direction @ gradient) < 1e-6 * direction.norm() * gradient.norm()
     forget = _losses(speller, _batch(utterances, 0, 1)).mean()
     gradient = flat_gradient(forget, parameters, retain_graph=False)

@@ -46,6 +46,13 @@ def test_all_checks_pass_on_what_the_steps_wrote(speech: Speech) -> None:
     assert not {check.id for check in checks} & {check.id for check in audit(NO_IMAGES)}
 
 
+def test_all_checks_pass_where_the_whole_model_was_trained(collected_whole: Path) -> None:
+    found = read_speech(collected_whole, RUNS, ROLES["forgettable"], [SEED])
+    checks = [check(found) for check in CHECKS]
+    assert {check.status for check in checks} == {"passed"}, [c for c in checks if c.status != "passed"]
+    assert {record["spec"]["trained"] for record in found.records} == {"model"}
+
+
 def test_its_sets_hold_what_the_corpus_says(speech: Speech, collected: Path) -> None:
     """The digests that the checks compare with are those that `speech_collect` computed of the sets."""
     table = pd.read_csv(collected / "contents.csv", dtype=str).set_index("id")

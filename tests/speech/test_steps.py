@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_speech import COMMON, CORPUS, ROLES, SIZES, noise, prepare, run_step, study_arguments, unlearn
 
 from orthograd.reads import digest
 from orthograd.speech.corpus import read_audio
+from orthograd.speech.evaluation import Listener
+from orthograd.speech.model import Speller, Utterances
 from orthograd.speech.scores import rates
-from orthograd.speech.transcription import EncoderCache, encode
+from orthograd.speech.specs import Decoding, Trained
+from orthograd.speech.transcription import SoundCache, encode, transcribe
 from orthograd.speech.whisper import Whisper, load
-from orthograd.steps import speech_collect, speech_split, speech_transcribe
+from orthograd.steps import speech, speech_collect, speech_split, speech_transcribe, speech_unlearn
 from orthograd.steps.speech_encode import content_hash, similarity
 
 
@@ -31,7 +35,7 @@ def study(tmp_path: Path, whisper_folder: Path) -> Path:
 def test_the_cache_is_the_encoder_and_its_digest_that_of_what_was_read(
     study: Path, whisper_folder: Path
 ) -> None:
-    cache = EncoderCache(study / "encoded.npy")
+    cache = SoundCache(study / "sound.npy")
     utterances = pd.read_csv(study / "utterances.csv", dtype=str)
     assert cache.names == utterances["id"].tolist()
     whisper: Whisper = load(whisper_folder)
@@ -41,6 +45,51 @@ def test_the_cache_is_the_encoder_and_its_digest_that_of_what_was_read(
     hashes = pd.read_csv(study / "hashes.csv").set_index("id")["sha256"]
     said = utterances.set_index("id")["transcript"][cache.names[5]]
     assert hashes[cache.names[5]] == content_hash(direct[0].numpy(), said)
+
+
+def test_of_the_whole_model_the_cache_is_what_the_encoder_gets(
+    study: Path, whisper_folder: Path, tmp_path: Path
+) -> None:
+    whole = prepare(tmp_path / "corpus", tmp_path / "whole", whisper_folder, trained="model")
+    cache = SoundCache(whole / "sound.npy")
+    assert cache.names == SoundCache(study / "sound.npy").names
+    whisper = load(whisper_folder)
+    direct = whisper.features([read_audio(next((tmp_path / "corpus").rglob(f"{cache.names[5]}.flac")))])
+    assert direct.shape == (1, 80, 3000)
+    assert torch.equal(direct[0], cache.rows[5])
+    said = pd.read_csv(whole / "utterances.csv", dtype=str)["transcript"][5]
+    noted, frozen = (pd.read_csv(place / "hashes.csv") for place in (whole, study))
+    assert noted["sha256"][5] == content_hash(direct[0].numpy(), said) != frozen["sha256"][5]
+    assert noted["audio"].equals(frozen["audio"])
+    # How alike voices are is a matter of the released encoder, whatever is trained.
+    assert (whole / "similarity.csv").read_bytes() == (study / "similarity.csv").read_bytes()
+
+
+@pytest.mark.parametrize("trained", ["decoder", "model"])
+def test_transcripts_are_those_of_the_encoder_as_it_is_if_it_is_trained(
+    whisper_folder: Path, trained: Trained
+) -> None:
+    whisper = load(whisper_folder)
+    decoding = Decoding(batch_size=2, max_new_tokens=6)
+    rng = np.random.default_rng(2)
+    features = whisper.features([rng.normal(size=16_000).astype(np.float32) for _ in range(3)])
+    released = encode(whisper.model, features)
+    texts = ["the cat", "a dog", "old red house"]
+    sound = features if trained == "model" else released
+    table = Utterances.of(whisper, sound, texts, torch.device("cpu"))
+    listener = Listener(whisper, Speller(whisper.model, table, trained), texts, decoding)
+
+    def heard() -> list[str]:
+        return listener.scores([0, 1, 2])["hypothesis"].tolist()
+
+    before = heard()
+    assert before == transcribe(whisper, released, decoding)
+    with torch.no_grad():
+        for parameter in whisper.model.model.encoder.layers.parameters():
+            parameter.neg_()
+    changed = transcribe(whisper, encode(whisper.model, features), decoding)
+    assert changed != before
+    assert heard() == (changed if trained == "model" else before)
 
 
 def test_voices_are_compared_without_what_all_of_them_share() -> None:
@@ -61,6 +110,63 @@ def test_from_the_corpus_to_the_tables(collected: Path) -> None:
         ("11", 13),
         ("12", 13),
     ]
+
+
+def test_of_the_whole_model_the_encoder_is_trained_saved_and_loaded(
+    collected_whole: Path, whisper_folder: Path
+) -> None:
+    study = collected_whole.parent
+    _check_tables(collected_whole, study / "fine-tuned-retrained")
+    _check_evidence(
+        json.loads((collected_whole / "evidence.json").read_text(encoding="utf-8")), collected_whole
+    )
+    released = load(whisper_folder).model.model.state_dict()
+    tuned = load_file(study / "original.safetensors")
+    assert set(tuned) == set(released)
+    moved = {name for name, value in tuned.items() if not torch.equal(value, released[name])}
+    assert moved == set(released) - {"encoder.embed_positions.weight"}
+    heard = study_arguments(study, whisper_folder)
+    spec = speech.Spec.model_validate({**COMMON, "trained": "model", "setting": "fine-tuned"})
+    loaded = speech.Study(spec, *(heard[name] for name in ("whisper", "sound", "utterances", "splits")))
+    speech.load_weights(loaded, study / "original.safetensors")
+    model = loaded.listener.whisper.model.model
+    assert all(torch.equal(value, tuned[name]) for name, value in model.state_dict().items())
+    weights = sum(
+        p.numel() for name, p in model.named_parameters() if name != "encoder.embed_positions.weight"
+    )
+    assert set(pd.read_csv(collected_whole / "runs.csv")["trained_parameters"]) == {weights}
+
+
+@pytest.mark.parametrize("method", ["ft", "orthograd"])
+def test_each_speaker_is_forgotten_by_the_whole_model_as_it_was_before_the_others(
+    collected_whole: Path, whisper_folder: Path, tmp_path: Path, method: str
+) -> None:
+    """The runs of a speaker are to the bit those without another speaker before."""
+    study = collected_whole.parent
+    step = {"passes": None, "learning_rate": 0.05, "momentum": 0.0, "weight_decay": 0.0}
+    own = {
+        "ft": {"batch_size": 2},
+        "orthograd": {"forget_batch": 2, "retain_batch": 2, "alpha": 0.3, "rtol": 0.003},
+    }
+    tables = []
+    for name, speakers in (("both", ["11", "12"]), ("alone", ["12"])):
+        (tmp_path / name).mkdir()
+        stopping = {"every": 1, "record_every": 2, "max_steps": 3, "curve_steps": 0}
+        spec = {
+            **COMMON, "trained": "model", "setting": "fine-tuned", "method": method,
+            "params": step | own[method], "stopping": stopping, "pretrained_target": 9.0,
+        }  # fmt: skip
+        names = ("out", "runs", "trajectories", "record")
+        run_step(
+            speech_unlearn, spec, **study_arguments(study, whisper_folder), speaker=speakers,
+            weights=study / "original.safetensors", **{place: tmp_path / name / place for place in names},
+        )  # fmt: skip
+        out = pd.read_csv(tmp_path / name / "out", dtype={"speaker": str}, keep_default_na=False)
+        tables.append(out[out["speaker"] == "12"].reset_index(drop=True))
+    assert tables[0].equals(tables[1])
+    # The losses are those of another model than the one that the run began with.
+    start = pd.read_csv(study / "fine-tuned-original" / "utterances.csv", dtype={"speaker": str})
+    assert not np.allclose(tables[0]["loss"], start.loc[start["speaker"] == "12", "loss"])
 
 
 def _check_tables(collected: Path, retrained: Path) -> None:
@@ -140,7 +246,7 @@ def test_transcripts_that_no_model_may_write_to_their_end_are_refused(
     study: Path, whisper_folder: Path
 ) -> None:
     utterances = pd.read_csv(study / "utterances.csv", dtype=str)
-    used = pd.read_csv(study / "encoded.npy.names", header=None, dtype=str)[0]
+    used = pd.read_csv(study / "sound.npy.names", header=None, dtype=str)[0]
     longest = utterances[utterances["id"].isin(used)]["transcript"].str.split().str.len().max()
     assert longest == 5
     decoding = {"batch_size": 4, "max_new_tokens": 4}

@@ -14,7 +14,7 @@ from orthograd.speech.registry import speech_registry
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding
 from orthograd.speech.synthesis import VOICES, find_programs, speak
-from orthograd.speech.transcription import EncoderCache, encode, transcribe
+from orthograd.speech.transcription import SoundCache, encode, transcribe
 from orthograd.speech.whisper import Whisper
 
 DECODING = Decoding(batch_size=2, max_new_tokens=40)
@@ -111,8 +111,8 @@ def test_cache_gives_exactly_what_the_encoder_gives(
     pretrained: Whisper, voices, encoded, tmp_path: Path
 ) -> None:
     path = tmp_path / "encoded.npy"
-    EncoderCache.write(path, pretrained, ["1-1-0000", "1-1-0001"], iter(voices), torch.device("cpu"))
-    cache = EncoderCache(path)
+    SoundCache.write(path, pretrained, ["1-1-0000", "1-1-0001"], iter(voices), torch.device("cpu"), "decoder")
+    cache = SoundCache(path)
     assert cache.names == ["1-1-0000", "1-1-0001"]
     assert torch.equal(cache.rows, encoded)
     tokens = torch.tensor([pretrained.prompt])
@@ -125,19 +125,19 @@ def test_cache_gives_exactly_what_the_encoder_gives(
 
 def test_what_is_written_to_a_read_row_stays_in_memory(pretrained: Whisper, voices, tmp_path: Path) -> None:
     path = tmp_path / "encoded.npy"
-    EncoderCache.write(path, pretrained, ["a"], voices[:1], torch.device("cpu"))
+    SoundCache.write(path, pretrained, ["a"], voices[:1], torch.device("cpu"), "decoder")
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    cache = EncoderCache(path)
+    cache = SoundCache(path)
     cache.rows[0].zero_()
-    assert EncoderCache(path).rows.norm() > 0
+    assert SoundCache(path).rows.norm() > 0
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
 def test_cache_with_names_that_do_not_fit(pretrained: Whisper, voices, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not distinct"):
-        EncoderCache.write(tmp_path / "e.npy", pretrained, ["a", "a"], voices, torch.device("cpu"))
+        SoundCache.write(tmp_path / "e.npy", pretrained, ["a", "a"], voices, torch.device("cpu"), "decoder")
     with pytest.raises(ValueError, match="zip"):
-        EncoderCache.write(tmp_path / "e.npy", pretrained, ["a"], voices, torch.device("cpu"))
+        SoundCache.write(tmp_path / "e.npy", pretrained, ["a"], voices, torch.device("cpu"), "decoder")
     assert not (tmp_path / "e.npy").exists()
 
 

@@ -33,7 +33,8 @@ POLICY = dict.fromkeys(
 )
 CORPUS = {"kind": "folder", "name": "noise", "path": "-", "subsets": ["dev-clean"], "policy": POLICY}
 COMMON = {
-    "device": "cpu", "threads": 1, "corpus": "noise", "decoding": {"batch_size": 4, "max_new_tokens": 6}, "scored": 2
+    "device": "cpu", "threads": 1, "corpus": "noise", "decoding": {"batch_size": 4, "max_new_tokens": 6}, "scored": 2,
+    "trained": "decoder",
 }  # fmt: skip
 TRAINING = {
     "epochs": 2, "batch_size": 4, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0, "warmup": 0.5
@@ -102,8 +103,8 @@ def noise(root: Path) -> Path:
     )
 
 
-def prepare(root: Path, folder: Path, whisper: Path) -> Path:
-    """Into `folder` the sets of a corpus and what the encoder made of it."""
+def prepare(root: Path, folder: Path, whisper: Path, trained: str = "decoder") -> Path:
+    """Into `folder` the sets of a corpus and what models get of its sound."""
     folder.mkdir()
     spec = {"corpus": CORPUS, "speakers": ROLES, "sizes": SIZES, "seeds": [3]}
     run_step(
@@ -111,8 +112,8 @@ def prepare(root: Path, folder: Path, whisper: Path) -> Path:
         speakers=folder / "speakers.csv", skipped=folder / "skipped.csv",
     )  # fmt: skip
     run_step(
-        speech_encode, {"device": "cpu", "threads": 1}, corpus=root, utterances=folder / "utterances.csv",
-        whisper=whisper, encoded=folder / "encoded.npy", hashes=folder / "hashes.csv",
+        speech_encode, {"device": "cpu", "threads": 1, "trained": trained}, corpus=root,
+        utterances=folder / "utterances.csv", whisper=whisper, sound=folder / "sound.npy", hashes=folder / "hashes.csv",
         similarity=folder / "similarity.csv",
     )  # fmt: skip
     return folder
@@ -131,18 +132,24 @@ def run_step(step, spec: dict | None, **arguments: object) -> None:
 def study_arguments(study: Path, whisper: Path) -> dict[str, object]:
     names = ("utterances", "splits")
     return {
-        "whisper": whisper, "encoded": study / "encoded.npy", "seed": 3, **{n: study / f"{n}.csv" for n in names}
+        "whisper": whisper, "sound": study / "sound.npy", "seed": 3, **{n: study / f"{n}.csv" for n in names}
     }  # fmt: skip
 
 
 def unlearn(
-    study: Path, whisper: Path, setting: str, method: str = "ft", params=FT, **changes: object
+    study: Path,
+    whisper: Path,
+    setting: str,
+    method: str = "ft",
+    params=FT,
+    trained: str = "decoder",
+    **changes: object,
 ) -> Path:
     folder = study / f"{setting}-{method}"
     folder.mkdir()
     stopping = {"every": 1, "record_every": 2, "max_steps": 3, "curve_steps": 0}
     spec = {
-        **COMMON, "setting": setting, "method": method, "params": params, "stopping": stopping,
+        **COMMON, "trained": trained, "setting": setting, "method": method, "params": params, "stopping": stopping,
         "pretrained_target": 9.0,
     }  # fmt: skip
     run_step(
@@ -152,10 +159,11 @@ def unlearn(
     return folder
 
 
-def collect(study: Path, root: Path, whisper: Path) -> Path:
+def collect(study: Path, root: Path, whisper: Path, trained: str = "decoder") -> Path:
     """All steps from a prepared study to what is collected, in both settings."""
     heard = study_arguments(study, whisper)
-    tuned = {**COMMON, "setting": "fine-tuned"}
+    common = {**COMMON, "trained": trained}
+    tuned = {**common, "setting": "fine-tuned"}
     original, without = (
         study / "original.safetensors",
         [study / f"without{name}.safetensors" for name in ("11", "12")],
@@ -164,15 +172,15 @@ def collect(study: Path, root: Path, whisper: Path) -> Path:
         speech_finetune,
         {**tuned, "training": TRAINING},
         **heard,
-        decoder=original,
+        weights=original,
         record=study / "original.json",
     )
     run_step(
-        speech_finetune, {**tuned, "training": TRAINING}, **heard, without=["11", "12"], decoder=without,
+        speech_finetune, {**tuned, "training": TRAINING}, **heard, without=["11", "12"], weights=without,
         record=study / "retrained.json",
     )  # fmt: skip
     folders = []
-    for setting, name, decoders in (
+    for setting, name, weights in (
         ("pretrained", "original", []),
         ("fine-tuned", "original", [original]),
         ("fine-tuned", "retrained", without),
@@ -180,13 +188,20 @@ def collect(study: Path, root: Path, whisper: Path) -> Path:
         folder = study / f"{setting}-{name}"
         folder.mkdir()
         run_step(
-            speech_transcribe, {**COMMON, "setting": setting, "name": name}, **heard, speaker=["11", "12"],
-            decoder=decoders, out=folder / "utterances.csv", record=folder / "records.json",
+            speech_transcribe, {**common, "setting": setting, "name": name}, **heard, speaker=["11", "12"],
+            weights=weights, out=folder / "utterances.csv", record=folder / "records.json",
         )  # fmt: skip
         folders.append(folder)
     unlearned = [
-        unlearn(study, whisper, "pretrained"),
-        unlearn(study, whisper, "fine-tuned", decoder=original, retrained=folders[2] / "utterances.csv"),
+        unlearn(study, whisper, "pretrained", trained=trained),
+        unlearn(
+            study,
+            whisper,
+            "fine-tuned",
+            trained=trained,
+            weights=original,
+            retrained=folders[2] / "utterances.csv",
+        ),
     ]
     names = ("utterances", "speakers", "skipped", "splits", "hashes", "similarity")
     run_step(

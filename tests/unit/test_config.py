@@ -52,6 +52,15 @@ def test_the_profiles_of_real_speech_run_every_baseline_for_speech(profile: str)
         assert {name for name in wanted - set(section) if not name.startswith("orthograd_")} == set()
 
 
+@pytest.mark.parametrize("profile", ["gpu", "paper"])
+def test_the_profiles_of_real_speech_train_the_whole_model_on_enough_speakers_and_seeds(profile: str) -> None:
+    speech = load(ROOT / "config" / f"{profile}.yaml").speech
+    assert speech is not None
+    assert speech.trained == "model"
+    assert len(speech.speakers.forgettable) >= 5
+    assert len(speech.seeds) >= 3
+
+
 STUDY = {
     "experiment": "T-IMG-R",
     "model": "small-resnet",
@@ -95,6 +104,11 @@ def _ft(config: dict[str, Any]) -> dict[str, Any]:
             r"speakers: \['4'\] have two roles",
         ),
         (lambda config: config["speech"]["corpus"].update(sentence=3), r"corpus\.sentence: unknown key"),
+        (lambda config: config["speech"].pop("trained"), r"speech\.trained: Field required"),
+        (
+            lambda config: config["speech"].update(trained="encoder"),
+            r"speech\.trained: .*'decoder' or 'model'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_speech_experiment_is_named(

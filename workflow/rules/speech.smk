@@ -136,8 +136,8 @@ rule speech_encode:
         whisper=WHISPER,
         utterances=f"{SPEECH}/utterances.csv",
     output:
-        encoded=f"{SPEECH}/encoded.npy",
-        names=f"{SPEECH}/encoded.npy.names",
+        sound=f"{SPEECH}/sound.npy",
+        names=f"{SPEECH}/sound.npy.names",
         hashes=f"{SPEECH}/hashes.csv",
         similarity=f"{SPEECH}/similarity.csv",
     log:
@@ -157,18 +157,18 @@ rule speech_encode:
         spec=encoding_spec,
     shell:
         "python -m orthograd speech_encode --spec {params.spec:q} --corpus {input.corpus} "
-        "--utterances {input.utterances} --whisper {input.whisper} --encoded {output.encoded} "
+        "--utterances {input.utterances} --whisper {input.whisper} --sound {output.sound} "
         "--hashes {output.hashes} --similarity {output.similarity} > {log} 2>&1"
 
 
 rule speech_finetune_original:
     input:
         whisper=WHISPER,
-        encoded=f"{SPEECH}/encoded.npy",
+        sound=f"{SPEECH}/sound.npy",
         utterances=f"{SPEECH}/utterances.csv",
         splits=f"{SPEECH}/splits.csv",
     output:
-        decoders=expand(FINETUNED, seed=STUDY.seeds),
+        weights=expand(FINETUNED, seed=STUDY.seeds),
         record=f"{SPEECH}/models/original/records.json",
     log:
         f"{RESULTS}/logs/speech_finetune/original.log",
@@ -189,13 +189,13 @@ rule speech_finetune_original:
         without=[],
     shell:
         "python -m orthograd speech_finetune --spec {params.spec:q} --whisper {input.whisper} "
-        "--encoded {input.encoded} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
-        "--without {params.without} --decoder {output.decoders} --record {output.record} > {log} 2>&1"
+        "--sound {input.sound} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
+        "--without {params.without} --weights {output.weights} --record {output.record} > {log} 2>&1"
 
 
 use rule speech_finetune_original as speech_finetune_retrained with:
     output:
-        decoders=expand(FINETUNED_WITHOUT, seed=STUDY.seeds, speaker=FORGETTABLE),
+        weights=expand(FINETUNED_WITHOUT, seed=STUDY.seeds, speaker=FORGETTABLE),
         record=f"{SPEECH}/models/retrained/records.json",
     log:
         f"{RESULTS}/logs/speech_finetune/retrained.log",
@@ -211,10 +211,10 @@ use rule speech_finetune_original as speech_finetune_retrained with:
 rule speech_transcribe:
     input:
         whisper=WHISPER,
-        encoded=f"{SPEECH}/encoded.npy",
+        sound=f"{SPEECH}/sound.npy",
         utterances=f"{SPEECH}/utterances.csv",
         splits=f"{SPEECH}/splits.csv",
-        decoders=transcribed_decoders,
+        weights=transcribed_weights,
     output:
         transcripts=f"{SPEECH_RUN}/utterances.csv",
         record=f"{SPEECH_RUN}/records.json",
@@ -239,18 +239,18 @@ rule speech_transcribe:
         speakers=FORGETTABLE,
     shell:
         "python -m orthograd speech_transcribe --spec {params.spec:q} --whisper {input.whisper} "
-        "--encoded {input.encoded} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
-        "--speaker {params.speakers} --decoder {input.decoders} --out {output.transcripts} "
+        "--sound {input.sound} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
+        "--speaker {params.speakers} --weights {input.weights} --out {output.transcripts} "
         "--record {output.record} > {log} 2>&1"
 
 
 rule speech_unlearn:
     input:
         whisper=WHISPER,
-        encoded=f"{SPEECH}/encoded.npy",
+        sound=f"{SPEECH}/sound.npy",
         utterances=f"{SPEECH}/utterances.csv",
         splits=f"{SPEECH}/splits.csv",
-        decoders=unlearned_decoders,
+        weights=unlearned_weights,
         retrained=speech_targets,
     output:
         transcripts=f"{SPEECH_RUN}/utterances.csv",
@@ -277,8 +277,8 @@ rule speech_unlearn:
         speakers=FORGETTABLE,
     shell:
         "python -m orthograd speech_unlearn --spec {params.spec:q} --whisper {input.whisper} "
-        "--encoded {input.encoded} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
-        "--speaker {params.speakers} --decoder {input.decoders} --retrained {input.retrained} "
+        "--sound {input.sound} --utterances {input.utterances} --splits {input.splits} --seed {params.seeds} "
+        "--speaker {params.speakers} --weights {input.weights} --retrained {input.retrained} "
         "--out {output.transcripts} --runs {output.runs} --trajectories {output.trajectories} "
         "--record {output.record} > {log} 2>&1"
 

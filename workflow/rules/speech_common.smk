@@ -42,6 +42,7 @@ def speech_spec(wildcards, **values):
     return as_json(
         corpus=STUDY.corpus.name,
         setting=wildcards.get("setting", "fine-tuned"),
+        trained=STUDY.trained,
         decoding=dumped(STUDY.decoding),
         scored=STUDY.sizes.scored,
         **values,
@@ -71,7 +72,7 @@ def registered_speech_model(wildcards):
 
 
 def encoding_spec(wildcards):
-    return as_json(**runtime_spec())
+    return as_json(trained=STUDY.trained, **runtime_spec())
 
 
 def finetuning_spec(wildcards):
@@ -99,7 +100,7 @@ def speech_method_code(wildcards):
     )
 
 
-def transcribed_decoders(wildcards):
+def transcribed_weights(wildcards):
     """The models of a reference: none is the released one."""
     if wildcards.setting == "pretrained":
         return []
@@ -108,7 +109,7 @@ def transcribed_decoders(wildcards):
     return expand(FINETUNED_WITHOUT, seed=STUDY.seeds, speaker=FORGETTABLE)
 
 
-def unlearned_decoders(wildcards):
+def unlearned_weights(wildcards):
     """The models that the runs of a setting start from: none is the released one."""
     return (
         [] if wildcards.setting == "pretrained" else expand(FINETUNED, seed=STUDY.seeds)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orthograd import methods
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED, ExperimentId
-from orthograd.speech.specs import REFERENCES, Setting, Speech
+from orthograd.speech.specs import REFERENCES, Setting, Speech, Trained
 
 PRETRAINED: Setting = "pretrained"
 FINE_TUNED: Setting = "fine-tuned"
@@ -35,6 +35,9 @@ class SpeechExperiment(BaseModel):
     id: ExperimentId = Field(description="Short name, for example T-ASR; names the files")
     title: str = Field(min_length=1, description="One line for headings")
     model: str = Field(min_length=1, description="Name of the model, as the registry has it")
+    trained: Trained = Field(
+        description="What methods and fine-tuning change: the decoder or the whole model"
+    )
     methods: dict[Setting, list[str]] = Field(
         min_length=1,
         description="Unlearning methods, in table order; pretrained: from the published weights, fine-tuned: after "
@@ -55,6 +58,7 @@ class SpeechExperiment(BaseModel):
             id=speech.id,
             title=speech.title,
             model=speech.whisper,
+            trained=speech.trained,
             methods={setting: list(section) for setting, section in speech.methods.items()},
             substitutions=speech.substitutions,
         )

@@ -35,13 +35,16 @@ from orthograd.speech.specs import Setting
 
 _SETTINGS = {
     "pretrained": (
-        "setting pretrained: methods start from the published weights, and there is no retrained model; they train the "
-        "decoder, the encoder is frozen"
+        "setting pretrained: methods start from the published weights, and there is no retrained model; they train"
     ),
     "fine-tuned": (
         "setting fine-tuned: the original model was fine-tuned on the corpus with the speaker, the retrained one on "
-        "it without; methods train the decoder, the encoder is frozen"
+        "it without; methods train"
     ),
+}
+_TRAINED = {
+    "decoder": "the decoder, the encoder is frozen",
+    "model": "the whole model, decoder and encoder",
 }
 
 
@@ -49,8 +52,8 @@ def setting_text(data: SpeechData, setting: Setting) -> str:
     """What all tables and figures of a setting have in common, above all what stands in for the paper's."""
     experiment = data.experiment
     text = (
-        f"Model {experiment.model}; {_SETTINGS[setting]}. One speaker is forgotten at a time "
-        f"({speakers_text(data.n(setting))})."
+        f"Model {experiment.model}; {_SETTINGS[setting]} {_TRAINED[experiment.trained]}. One speaker is forgotten at a "
+        f"time ({speakers_text(data.n(setting))})."
     )
     if experiment.substitutions:
         text += f" Substitutions: {'; '.join(experiment.substitutions)}."
