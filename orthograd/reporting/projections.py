@@ -91,7 +91,7 @@ def caption(data: ProjectionData) -> Caption:
 
 
 def _bound(params: Mapping[str, float | None]) -> float:
-    """Of |cos(g_u⊥, g_r)|: a direction that is left out has a singular value below rtol σ_max <= rtol √k (unit rows)."""
+    """Of |cos(g_u⊥, g_r)|: what is left out has singular values below rtol σ_max <= rtol √k (unit rows)."""
     share, samples = params["rtol"], params["retain_batch"]
     assert share is not None, "OrthoGrad's parameters are numbers, all but `passes`"
     assert samples is not None, "OrthoGrad's parameters are numbers, all but `passes`"
