@@ -33,8 +33,9 @@ class Run:
         trained: parameters that were trainable while the method ran.
         trajectory: one row a check: step, seconds, the value that steers the run, what the method reported in this
             step; each `record_every` steps, on both sides of the target and at the end also what else the watch
-            measures, effects as the mean over the steps since the last row. It goes on behind the target up to
-            `curve_steps`.
+            measures, effects as the mean over the steps since the last row. The original model, at step 0, is not
+            measured again for each method: what else there is to know of it stands with its own results. The trajectory
+            goes on behind the target up to `curve_steps`.
         cost: of `steps`, see `Cost`.
         accessed: the data that the method asked for, by name.
     """
@@ -167,7 +168,7 @@ class _Trajectory:
         """Add them to the last two rows: what lies between can be interpolated."""
         self.record()
         before = len(self.rows) - 2
-        if before >= 0 and before not in self._recorded and self._before.keys() == self.weights.keys():
+        if before > 0 and before not in self._recorded and self._before.keys() == self.weights.keys():
             _restore(self._model, self._before)
             self.rows[before] |= self._watch.others(self._model)
             _restore(self._model, self.weights)
@@ -274,7 +275,6 @@ def unlearn(
         return steps >= (stopping.max_steps if unlearned is None else stopping.curve_steps)
 
     check({})
-    trajectory.record()
     memory = PeakMemory(next(model.parameters()).device)
     step: Step | None = None
     next_check, next_record = stopping.every, stopping.record_every

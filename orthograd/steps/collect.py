@@ -33,6 +33,8 @@ KEYS = (
 )
 SETS = ("forget", "retain", "retain_subset", "validation", "test", "test_forgotten")
 COMPARED = ("forget", "retain", "validation", "test")
+# Sets whose accuracy stands in the trajectories beside that of the forget set.
+RECORDED = ("validation", "test")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -55,8 +57,10 @@ def run(arguments: Namespace) -> None:
     records = [read_json(path) for path in arguments.metrics]
     keys = [{key: record["run"][key] for key in KEYS} for record in records]
     ways = [
-        None if key["method"] in ("original", "retrained") else pd.read_csv(path.with_name("trajectory.csv"))
-        for path, key in zip(arguments.metrics, keys, strict=True)
+        None
+        if record["run"]["method"] in ("original", "retrained")
+        else _from_its_start(pd.read_csv(path.with_name("trajectory.csv")), record, records)
+        for path, record in zip(arguments.metrics, records, strict=True)
     ]
     outputs = [read_scores(path.with_name("scores.npz")) for path in arguments.metrics]
     runs = [
@@ -117,16 +121,32 @@ def _of(records: Sequence[dict[str, Any]], record: dict[str, Any], method: str) 
     ]
 
 
+def _original(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The accuracies of the model that a run started from."""
+    found = _of(records, record, "original")
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} original models for {record['run']}: evaluate exactly one")
+    accuracies: dict[str, float] = records[found[0]]["accuracy"]
+    return accuracies
+
+
+def _from_its_start(
+    way: pd.DataFrame, record: dict[str, Any], records: Sequence[dict[str, Any]]
+) -> pd.DataFrame:
+    """A trajectory with the accuracies of the original model at step 0, which no run measures again."""
+    known = _original(record, records)
+    start = way["step"] == 0
+    for name in RECORDED:
+        column = f"accuracy_{name}"
+        way.loc[start, column] = way.loc[start, column].fillna(known[name])
+    return way
+
+
 def _accuracies(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     accuracy, run = record["accuracy"], record["run"]
     row: dict[str, Any] = dict(record["outcome"])
     row |= {f"accuracy_{name}": accuracy.get(name) for name in SETS}
-    original = accuracy
-    if run["method"] != "original":
-        found = _of(records, record, "original")
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} original models for {run}: evaluate exactly one")
-        original = records[found[0]]["accuracy"]
+    original = accuracy if run["method"] == "original" else _original(record, records)
     scored = (original["test"], accuracy["test"], accuracy["forget"], run["scenario_kind"])
     row["uis"] = unlearning_impact_score(*scored)
     row["aus"] = adaptive_unlearning_score(*scored)

@@ -20,12 +20,9 @@ from orthograd.records import write_json
 from orthograd.specs import StoppingRule
 from orthograd.speech.evaluation import WerWatch
 from orthograd.speech.scores import KEYS, rates
-from orthograd.speech.splits import UNLEARNED_SETS
+from orthograd.speech.splits import RECORDED_SETS, UNLEARNED_SETS
 from orthograd.steps import inputs, speech
 from orthograd.unlearning import unlearn
-
-# Sets whose WER is recorded on the way, for the figures; neither the method nor the stopping rule sees it.
-RECORDED = ("validation", "test")
 
 
 class Spec(speech.Spec):
@@ -84,7 +81,7 @@ def run(arguments: Namespace) -> None:
             watch = WerWatch(
                 study.listener,
                 steering=study.rows(speaker, seed, "forget_validation"),
-                recorded={name: study.rows(speaker, seed, name) for name in RECORDED},
+                recorded={name: study.rows(speaker, seed, name) for name in RECORDED_SETS},
                 target=spec.pretrained_target if retrained is None else _target(retrained, speaker, seed),
             )
             steered_by = study.note("forget_validation", watch.steering)

@@ -108,6 +108,18 @@ def test_the_tables_are_the_means_of_the_json_files(smoke: Path, experiment: str
         assert row["n"] == len(SEEDS)
 
 
+def test_trajectories_start_with_what_is_known_of_the_original_model(smoke: Path) -> None:
+    table = pd.read_csv(smoke / "reports/smoke/trajectories.csv")
+    starts = table[
+        (table["step"] == 0) & (table["scenario"] == "random") & (table["model"] == "small-resnet")
+    ]
+    assert len(starts) > 0
+    for seed, rows in starts.groupby("seed"):
+        known = _metrics(smoke, "random", "original", int(seed))["accuracy"]
+        for name in ("forget", "validation", "test"):
+            assert (rows[f"accuracy_{name}"] == known[name]).all()
+
+
 def test_splits_are_disjoint_and_of_the_sizes_asked_for(smoke: Path) -> None:
     sizes = SMOKE["datasets"]["fashion-mnist"]
     for seed in SEEDS:

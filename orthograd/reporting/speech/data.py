@@ -6,7 +6,7 @@ One row of `utterances` is one transcript. Rates are fractions (a word error rat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -14,11 +14,12 @@ from typing import NamedTuple, Self
 import pandas as pd
 
 from orthograd.reporting.data import ReportError
+from orthograd.reporting.experiment import ORIGINAL
 from orthograd.reporting.speech.experiment import SpeechExperiment
 from orthograd.speech.corpus import PROBLEM_COLUMNS
 from orthograd.speech.scores import COUNTS, FLAGS, KEYS, rates
 from orthograd.speech.specs import REFERENCES, Setting
-from orthograd.speech.splits import FORGET_SETS, SCORED_SETS
+from orthograd.speech.splits import FORGET_SETS, RECORDED_SETS, SCORED_SETS
 
 RUN_NUMBERS = [
     "target",
@@ -169,7 +170,24 @@ class SpeechData:
             skipped,
         )
         data._check_grid()
-        return data
+        return replace(data, trajectories=data._from_their_start())
+
+    def _from_their_start(self) -> pd.DataFrame:
+        """The trajectories with the rates of the original model at step 0, which no run measures again."""
+        trajectories = self.trajectories.copy()
+        originals = self.utterances[self.utterances["method"] == ORIGINAL]
+        for name in RECORDED_SETS:
+            column = f"wer_{name}"
+            known = {
+                key: rates(rows)["wer"]
+                for key, rows in originals[originals["set"] == name].groupby(["setting", "speaker", "seed"])
+            }
+            unknown = (trajectories["step"] == 0) & trajectories[column].isna()
+            places = trajectories.loc[unknown, ["setting", "speaker", "seed"]].itertuples(
+                index=False, name=None
+            )
+            trajectories.loc[unknown, column] = [known.get(place, float("nan")) for place in places]
+        return trajectories
 
     def _check_grid(self) -> None:
         for setting in self.experiment.settings:
