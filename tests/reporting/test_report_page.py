@@ -266,7 +266,8 @@ def test_stop_rule_has_the_numbers_of_the_runs(report_data):
     targets = 100 * data.runs["target"].dropna()
     text = stop_rule_text(STOP, data)
     assert text.startswith("After every 5 steps")
-    assert "also after each step since the last time; the run stops with the first step after which" in text
+    assert "also after each step since the last time (a fall to the target that is undone before" in text
+    assert "is not seen); the run stops with the first step after which" in text
     assert f"accuracy ({targets.min():.1f}% to {targets.max():.1f}%, depending on the seed)" in text
     assert "after 200 steps" in text
     same = stop_rule_text(StopRule("1%", 1, 1000), report_data.select(make_experiment("class")))
