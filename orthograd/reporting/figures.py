@@ -398,7 +398,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
             Line2D([], [], marker="o", ms=4, mfc="white", mec=_INK, mew=0.9, ls="", label="Stop"),
             Patch(facecolor=_ZONE, alpha=0.35, label="Retrained, test"),
         ]
-        ncols = len(handles) if columns == 4 else 3
+        ncols = len(handles) if columns == 4 else max(columns, 2)
         figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False)
         return _rendered(figure, data, "trajectories")
 

@@ -205,14 +205,14 @@ def test_equal_forgetting_shows_each_seed_and_their_mean(report_data, drawn):
         assert means[place] == pytest.approx(values.mean())
 
 
-def test_labels_lie_inside_the_figure(report_data, drawn):
-    many = [*METHODS, *FUTURE[:20]]
+@pytest.mark.parametrize("methods", [[*METHODS, *FUTURE[:20]], METHODS[:2], METHODS[:3]], ids=len)
+def test_labels_lie_inside_the_figure(report_data, drawn, methods):
     runs, costs, paths = report_data.runs, report_data.costs, report_data.trajectories
     frames = [
         pd.concat([frame, *(frame[frame["method"] == "ft"].assign(method=name) for name in FUTURE[:20])])
         for frame in (runs, costs, paths)
     ]
-    data = ReportData.of_frames(*frames, report_data.controls).select(make_experiment(methods=many))
+    data = ReportData.of_frames(*frames, report_data.controls).select(make_experiment(methods=methods))
     for make in FIGURES:
         make(data)
     for figure in drawn:
