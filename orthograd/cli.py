@@ -17,8 +17,7 @@ SHARED = ("inputs", "results", "speech", "start")
 
 def main() -> int:
     """Run the step that the command line names; each step is the module of that name in `orthograd.steps`."""
-    # Read by torch at its first tensor: big pages of memory, where the system has them, are handed out faster, which is
-    # a tenth of the time of a run of speech on a CPU.
+    # Read by torch at its first tensor: memory in big pages, where the system has them, takes fewer page faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     names = sorted(
         module.name for module in pkgutil.iter_modules(steps.__path__) if module.name not in SHARED

@@ -211,7 +211,6 @@ def unlearn(
             step is checked, and the run ends at the target, without a curve.
         own_end: whether the run goes on to the method's own end, past the target and the budget of steps.
         seed: of the order of the samples.
-
     """
     run = Run(watch.target)
     trajectory = _Trajectory(model, watch)
