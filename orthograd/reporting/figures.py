@@ -407,7 +407,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
 DIAGNOSTICS = {
     "rank": "Rank of the retain gradients",
     "removed_fraction": "Part of g_u removed, ‖g_u − g_u⊥‖ / ‖g_u‖",
-    "condition_number": "Condition number, retain gradients",
+    "condition_number": "Condition number of the g_r",
 }
 
 
@@ -492,7 +492,8 @@ def g_effect(data: ExperimentData) -> RenderedFigure:
             ax.set_yscale("symlog", linthresh=1e-3)
             ax.set_title(titles[column] + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
             ax.set(xlabel="Unlearning step")
-            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            # A run of one or two steps has one tick or two, and no half steps.
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
             sns.despine(ax=ax)
         if not shown:
             raise ReportError(f"{data.experiment.id}: no run has {G_EFFECTS}; run the unlearning steps again")
