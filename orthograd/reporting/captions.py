@@ -323,8 +323,8 @@ def g_effect(data: ExperimentData) -> Caption:
         "forgetting; right: on images of the retain subset, where 0 is ideal and above 0 is harm. One marker a "
         f"measurement and seed ({seeds_text(data.n)}), lines through those of a seed; measured where test "
         "accuracy is, up to the unlearned model. Of a method of one step it is the whole change; that, and any "
-        "other long step, the first order need not describe, not even by its sign. Runs at published defaults are not shown. The axes are linear around 0 and logarithmic "
-        "beyond.",
+        "other long step, the first order need not describe, not even by its sign. Runs at published defaults are "
+        "not shown. The axes are linear around 0 and logarithmic beyond.",
     )
 
 
