@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -205,20 +206,29 @@ def retrained_read(evidence: Evidence) -> Check:
 
 def tuning_seeds(evidence: Evidence) -> Check:
     """No seed of the search is reported."""
-    claim = "The seeds on which parameters were searched are none of the reported ones."
+    claim = (
+        "The seeds on which parameters were searched are none of the reported ones. (Each seed draws its training and "
+        "validation images anew from the published training part: two seeds share some of them.)"
+    )
     if evidence.search is None:
         return Check("tuning seeds", claim, "not checked", "the profile has no search for parameters", ())
-    searched = set(evidence.search.seeds)
-    for search in (evidence.search.record or {"searches": []})["searches"]:
-        searched |= set(search["seeds"])
+    search = evidence.search
+    searched = set(search.seeds)
+    for found in (search.record or {"searches": []})["searches"]:
+        searched |= set(found["seeds"])
     shared = sorted(searched & set(evidence.seeds))
     return decide(
         "tuning seeds",
         claim,
         [f"seeds {shared} are searched on and reported"] if shared else [],
         f"searched on {sorted(searched)}, reported {sorted(evidence.seeds)}",
-        [evidence.search.file] if evidence.search.record else ["config.yaml"],
+        [search.file] if search.record else ["config.yaml"],
+        None if search.record else _no_search_record(search),
     )
+
+
+def _no_search_record(search: Search) -> str:
+    return f"there is no {search.file}, in which a search notes what it read; run `snakemake tune` with this version"
 
 
 def tuning_read(evidence: Evidence) -> Check:
@@ -238,11 +248,7 @@ def tuning_read(evidence: Evidence) -> Check:
     unread = [search["method"] for search in searches if not all(search["reads"].values())]
     missing = None
     if not searches:
-        missing = (
-            f"there is no {evidence.search.file}, in which a search notes what it read; run "
-            "`snakemake tune` with this "
-            "version"
-        )
+        missing = _no_search_record(evidence.search)
     elif unread:
         missing = f"the searches of {', '.join(unread)} noted nothing that they read"
     return decide(
@@ -278,8 +284,9 @@ def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
             continue
         elif read["source"] != "train":
             problems.append(f"{_name(run)}: the method's {name} is of the published {read['source']} part")
-        elif name == "retain" and read["set"] == "proxy":
-            if read["sha256"] in {split.digest(known) for known in set(split.rows["set"])}:
+        elif name == "retain" and read["set"] == "proxy" and run["run"].get("proxy"):
+            own = {split.digest(known) for known in set(split.rows["set"])} | {split.retain_subset(size)}
+            if read["sha256"] in own:
                 problems.append(f"{_name(run)}: the method's proxy is a set of the split")
         elif read["sha256"] != allowed[name][1]:
             problems.append(
@@ -293,11 +300,12 @@ def _judge_unlearning(run: Record, split: SplitFile) -> list[str]:
     ]
     handed_out = {read["sha256"] for read in made["method_reads"].values() if read is not None}
     given = handed_out | {allowed[name][1] for name in made["declared"]}
+    proxied = {"proxy"} if run["run"].get("proxy") else set()
     problems += [
         f"{_name(run)}: the step loaded {read['set']} ({read['images']:,} images), which is neither "
         "declared nor measured"
         for read in made["reads"]
-        if read["set"] not in MEASURED and read["sha256"] not in given and read["set"] != "proxy"
+        if read["set"] not in MEASURED | proxied and read["sha256"] not in given
     ]
     return problems
 
@@ -330,7 +338,11 @@ def unlearning_read(evidence: Evidence) -> Check:
         "set the target and to record curves; the stop rule looks at the forget set alone.)",
         problems,
         f"{len(runs)} runs; held-out images were read by {', '.join(heldout) or 'no method'}"
-        + (f"; {proxies} runs read a proxy, which is none of their splits' sets" if proxies else ""),
+        + (
+            f"; {proxies} runs read a proxy, which is no whole set of their splits and not their retain subset"
+            if proxies
+            else ""
+        ),
         files_of(runs, evidence),
         no_runs(runs, "unlearning run")
         or (
@@ -372,7 +384,14 @@ def equal_stop_rule(evidence: Evidence) -> Check:
         "equal stop rule",
         "All methods run under one stop rule and one budget of steps (rows at published defaults, which are not "
         "ranked, go to their own end).",
-        differing(runs, (), stop_rule, "the stop rule"),
+        [
+            *differing(runs, (), stop_rule, "the stop rule"),
+            *(
+                f"{_name(run)}: {run['outcome']['steps']} steps, more than the budget"
+                for run in runs
+                if run["outcome"]["steps"] > run["made_with"]["spec"]["stopping"]["max_steps"]
+            ),
+        ],
         f"{len(runs)} runs: {stop_rule(runs[0]) if runs else ''}",
         files_of(runs),
         no_runs(runs, "unlearning run"),
@@ -421,6 +440,48 @@ def equal_search(evidence: Evidence) -> Check:
         f"{len(found)} searches, {len(search.table)} trials on {len(search.seeds)} seeds each",
         [search.table_file],
         no_runs(list(search.planned), "search in the config"),
+    )
+
+
+def tuned_parameters(evidence: Evidence) -> Check:
+    """Runs have the parameters that the search chose."""
+    name, claim = (
+        "tuned parameters",
+        "Each method ran with the parameters of the trial that its search chose in that scenario (but for rows at "
+        "published defaults, and for variants, whose names say what differs).",
+    )
+    search = evidence.search
+    if search is None:
+        return Check(name, claim, "not checked", "the profile has no search for parameters", ())
+    if search.table is None:
+        return Check(
+            name, claim, "not checked", f"the trials {search.table_file} are not there to compare with", ()
+        )
+    kept = search.table[search.table["chosen"]]
+    chosen = {
+        (scenario, method): json.loads(params)
+        for scenario, method, params in kept[["scenario", "method", "params"]].to_numpy()
+    }
+    runs = [
+        run
+        for run in unlearned(evidence)
+        if not run["made_with"]["spec"]["own_end"]
+        and run["run"]["method"] == run["made_with"]["spec"]["method"]
+    ]
+    problems = []
+    for run in runs:
+        own = chosen.get((run["run"]["scenario"], run["run"]["method"]))
+        if own is None:
+            problems.append(f"{_name(run)}: no search chose its parameters")
+        elif own != run["made_with"]["spec"]["params"]:
+            problems.append(f"{_name(run)}: its parameters are not those of the chosen trial")
+    return decide(
+        name,
+        claim,
+        problems,
+        f"{len(runs)} runs, {len(chosen)} chosen trials",
+        [search.table_file, *files_of(runs)],
+        no_runs(runs, "unlearning run"),
     )
 
 
@@ -528,6 +589,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     evaluation_read,
     equal_stop_rule,
     equal_search,
+    tuned_parameters,
     equal_target,
     equal_retain,
     equal_seeds,

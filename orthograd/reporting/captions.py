@@ -135,14 +135,15 @@ def paired(data: ExperimentData) -> Caption:
         "others they are compared at unequal forgetting. "
         + _claims(
             data,
-            "OrthoGrad is better, the interval excludes 0, and both methods reached the target in every seed",
+            "OrthoGrad is better, the interval excludes 0, the difference is resolved, and both methods reached the "
+            "target in every seed",
         ),
     )
 
 
 def _smallest(data: ExperimentData) -> str:
     if data.n < 2:
-        return ""
+        return "; one seed resolves none, and none is marked"
     return f"; in each column it is {number(resolved_half_widths(data.n), 2)} times the half-width shown"
 
 
@@ -183,9 +184,9 @@ def _doubts(data: ExperimentData) -> str:
         return "All attacks passed in every seed."
     reasons = []
     for attack, rows in failed.groupby("attack", sort=False):
-        seeds = f"{len(rows)} of {len(data.controls[data.controls['attack'] == attack])}"
+        originals = f"{len(rows)} of {len(data.controls[data.controls['attack'] == attack])}"
         reasons.append(
-            f"{str(attack).replace('_', ' ')} ({seeds} seeds; seed {rows['seed'].iloc[0]}: "
+            f"{str(attack).replace('_', ' ')} (with {originals} original models; seed {rows['seed'].iloc[0]}: "
             f"{rows['reason'].iloc[0]})"
         )
     return f"†: not to be believed here, as the attack failed a control: {'; '.join(reasons)}."

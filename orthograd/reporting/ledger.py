@@ -240,7 +240,7 @@ def compare(
     for listed in ledger.cells:
         # The table has one column for all that distinguishes a cell.
         cell = listed.model_copy(update={"condition": listed.where})
-        if cell.column in RATE_COLUMNS:
+        if cell.column in RATE_COLUMNS or any(cell.experiment == own.experiment.id for own in speech):
             entries.append(_entry(cell, *_spoken(cell, speech)))
         else:
             place, obstacle = _place(cell, experiments)
@@ -294,21 +294,17 @@ def _entry(
         return Entry(cell, model, ours, "not available", "the paper's number is not known to this project")
     if ours is None:
         return Entry(cell, model, None, "not comparable", obstacle)
+    verdict: Verdict = "not comparable"
+    where = f"ours has no interval (n = {ours.n})"
+    if not math.isnan(ours.half_width):
+        inside = abs(cell.value - ours.mean) <= ours.half_width
+        verdict = "agrees" if inside else "differs"
+        where = f"the paper's number is {'in' if inside else 'outside'} our 95% interval (n = {ours.n})"
     if experiment is not None and experiment.substitutions:
-        return Entry(cell, model, ours, "not comparable", "; ".join(experiment.substitutions))
+        return Entry(cell, model, ours, "not comparable", f"{'; '.join(experiment.substitutions)}; {where}")
     if obstacle:
-        return Entry(cell, model, ours, "not comparable", obstacle)
-    if math.isnan(ours.half_width):
-        return Entry(cell, model, ours, "not comparable", f"ours has no interval (n = {ours.n})")
-    inside = abs(cell.value - ours.mean) <= ours.half_width
-    where = "in" if inside else "outside"
-    return Entry(
-        cell,
-        model,
-        ours,
-        "agrees" if inside else "differs",
-        f"the paper's number is {where} our 95% interval (n = {ours.n})",
-    )
+        return Entry(cell, model, ours, "not comparable", f"{obstacle}; {where}")
+    return Entry(cell, model, ours, verdict, where)
 
 
 def _ours(cell: Cell, data: ReportData, experiment: Experiment) -> tuple[str | None, Interval | None, str]:
@@ -335,9 +331,11 @@ def _spoken(
 ) -> tuple[SpeechExperiment | None, str | None, Interval | None, str]:
     """Our experiment, and then as `_ours` of a word error rate: in the paper's setting, over speakers."""
     found = sorted(speech, key=lambda data: data.experiment.id != cell.experiment)
-    if not found or cell.column is None:
+    if not found:
         return None, None, None, f"{cell.experiment} on speech is not in this report"
     experiment = found[0].experiment
+    if cell.column not in RATE_COLUMNS:
+        return experiment, None, None, "this report measures no such quantity"
     if PRETRAINED not in experiment.settings:
         return experiment, None, None, f"{experiment.id} of this report lacks the setting {PRETRAINED}"
     if cell.method not in experiment.methods[PRETRAINED]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from orthograd.data.scenarios import Proxy
 from orthograd.reporting import projections, proxy, search, shadows, sweep
 from orthograd.reporting.data import REFERENCES, ExperimentData, ReportData, ReportError
 from orthograd.reporting.experiment import RETRAINED, Experiment, Sweep
@@ -76,6 +77,8 @@ class ExperimentNotes:
     split_sizes: Mapping[str, int]
     """Samples in each part of the data."""
     stop_rule: StopRule
+    proxy: Proxy | None = None
+    """What stands in for the retain set."""
 
 
 @dataclass(frozen=True)
@@ -389,9 +392,9 @@ def _section(
         if shadowed is None or shadowed.experiment.id != identifier
         else table_view("Membership inference with shadow models", shadows.table(shadowed), folder),
         "proxy": None
-        if (name := notes.experiment.proxy) is None
+        if notes.proxy is None
         else _figure_view(
-            "Examples of the proxy", identifier, proxy.NAME, proxy.caption("", name).notes, folder
+            "Examples of the proxy", identifier, proxy.NAME, proxy.caption("", notes.proxy).notes, folder
         ),
         "commands": notes.commands,
         "split_sizes": notes.split_sizes,

@@ -9,6 +9,7 @@ import matplotlib.style
 import numpy as np
 from numpy.typing import NDArray
 
+from orthograd.data.scenarios import DatasetProxy, Proxy
 from orthograd.reporting.captions import Caption
 from orthograd.reporting.figures import PAGE_WIDTH, STYLE, RenderedFigure, axes_grid, saved
 
@@ -16,20 +17,31 @@ NAME = "proxy"
 """Behind the experiment's id in the names of the files."""
 
 
-def caption(title: str, proxy: str) -> Caption:
+def described(proxy: Proxy) -> str:
+    """What a proxy is made of, in words."""
+    if isinstance(proxy, DatasetProxy):
+        return f"{proxy.size:,} images of {proxy.dataset}"
+    return (
+        f"{proxy.size:,} held-out images of the same dataset, turned by {proxy.rotation:g}°, scaled by "
+        f"{proxy.scale:g}, moved by {proxy.translation:g} pixels to the right and down, with {proxy.contrast:g} times "
+        f"the contrast and Gaussian noise of standard deviation {proxy.noise:g} on pixels in [0, 1]"
+    )
+
+
+def caption(title: str, proxy: Proxy) -> Caption:
     """What the figure shows."""
     return Caption(
         title,
-        f"Proxy {proxy}, of the first seed.",
+        "Of the first seed.",
         "One image of each class: above, of the retain set; below, of the proxy that stands in for it, as "
-        "the methods get it (before standardisation).",
+        f"the methods get it (before standardisation): {described(proxy)}.",
     )
 
 
 def figure(
     experiment_id: str,
     title: str,
-    proxy: str,
+    proxy: Proxy,
     classes: Sequence[str],
     retain: NDArray[np.float32],
     stand_in: NDArray[np.float32],
@@ -39,7 +51,7 @@ def figure(
     Args:
         experiment_id: names the files.
         title: of the experiment.
-        proxy: name of the proxy.
+        proxy: what it is made of.
         classes: of the images, one a column.
         retain: (classes, C, H, W) in [0, 1].
         stand_in: (classes, C, H, W) in [0, 1].

@@ -316,6 +316,7 @@ def paired_table(data: ExperimentData) -> Table:
                 | {"both_reached": both}
             )
             claims = data.n >= MIN_SEEDS_FOR_CLAIMS
+            unresolved = {m.key: abs(values[m.key].mean) < finds[m.key] for m in shown}
             rows.append(
                 (
                     *_names(data, model, method),
@@ -325,9 +326,10 @@ def paired_table(data: ExperimentData) -> Table:
                             m,
                             bold=claims
                             and both == data.n
+                            and not unresolved[m.key]
                             and values[m.key].excludes_zero
                             and m.better * values[m.key].mean > 0,
-                            mark=_mark(judged, m.key, abs(values[m.key].mean) < finds[m.key]),
+                            mark=_mark(judged, m.key, unresolved[m.key]),
                         )
                         for m in shown
                     ),
@@ -455,6 +457,8 @@ _LATEX = {
         "≈": r"$\approx$",
         "≡": r"$\equiv$",
         "ℓ": r"$\ell$",
+        "⊥": r"$\perp$",
+        "°": r"$^\circ$",
         "†": r"\textdagger{}",
     }.items()
 }

@@ -54,9 +54,15 @@ def method_label(method: str) -> str:
 
 
 def number(value: float, decimals: int) -> str:
-    """Fixed decimals, thousands separated by commas, a true minus sign, no negative zero; '–' for NaN."""
+    """Fixed decimals, thousands separated by commas, a true minus sign, no negative zero; '–' for NaN.
+
+    From a million on with three digits and a power of ten: a divergence of a collapsed model has no decimals to show.
+    """
     if math.isnan(value):
         return ABSENT
+    if decimals > 0 and 1e6 <= abs(value) < math.inf:
+        digits, _, exponent = f"{value:.2e}".partition("e")
+        return f"{digits}e{int(exponent)}".replace("-", "−")
     rounded = round(value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{rounded:,.{decimals}f}".replace("-", "−")
 

@@ -163,7 +163,8 @@ def _search(profile: Profile, path: Path | None) -> Search | None:
             (scenario, method): _planned_trials(tuning, method)
             for scenario, setting in profile.scenarios.items()
             for method in tuning.methods
-            if setting.kind in methods.load(method).scenarios
+            # A search of a method without parameters in this profile has no number of this report to answer for.
+            if setting.kind in methods.load(method).scenarios and method in profile.methods.get(scenario, {})
         },
         pd.read_csv(table) if table is not None and table.is_file() else None,
     )

@@ -211,4 +211,5 @@ def notes(profile: Profile, experiment: Experiment, split: Path) -> ExperimentNo
             check_every=profile.stopping.every,
             max_steps=profile.stopping.max_steps,
         ),
+        proxy=None if experiment.proxy is None else profile.proxies[experiment.proxy],
     )

@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
         figure(
             experiment.id,
             experiment.title,
-            experiment.proxy,
+            proxy,
             [dataset.classes[label] for label in labels],
             dataset.images(retain["source"].iloc[0], retain["row"].tolist()).numpy(),
             proxy_images(stand_in, dataset, proxy, arguments.seed, other).numpy(),

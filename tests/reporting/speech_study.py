@@ -44,6 +44,7 @@ def make_experiment(settings=("pretrained", "fine-tuned"), methods=METHODS, **ch
         "title": "Speaker unlearning",
         "model": "whisper-tiny.en",
         "trained": "decoder",
+        "max_new_tokens": 48,
         "methods": dict.fromkeys(settings, methods),
         "levels": [0.3, 0.6],
         "substitutions": SUBSTITUTIONS,

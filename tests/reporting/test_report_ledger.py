@@ -230,7 +230,10 @@ def test_numbers_of_two_sizes_take_the_place_of_one_unknown_cell(tmp_path):
 
 def test_substitutes_make_a_number_incomparable_but_ours_is_shown(report_data, tmp_path):
     entry = _entry(report_data, tmp_path, place=make_experiment("random"))
-    assert (entry.verdict, entry.why) == ("not comparable", "Fashion-MNIST in place of ImageNet")
+    assert (entry.verdict, entry.why) == (
+        "not comparable",
+        "Fashion-MNIST in place of ImageNet; the paper's number is outside our 95% interval (n = 3)",
+    )
     assert entry.ours.n == 3
 
 

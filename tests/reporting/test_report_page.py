@@ -12,7 +12,8 @@ import pytest
 from report_study import make_experiment, make_frames
 
 import orthograd
-from orthograd.reporting import projections
+from orthograd.data.scenarios import DatasetProxy, ShiftProxy
+from orthograd.reporting import projections, proxy
 from orthograd.reporting.data import ReportData, ReportError
 from orthograd.reporting.figures import FIGURES
 from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
@@ -55,6 +56,24 @@ class Page(HTMLParser):
 
     def attributes(self, name):
         return [attrs[name] for _, attrs in self.tags if name in attrs]
+
+
+def test_a_proxy_s_caption_says_what_it_is_made_of():
+    shift = ShiftProxy(
+        kind="shift", size=1500, rotation=20.0, scale=0.85, translation=2.0, contrast=0.7, noise=0.1
+    )
+    notes = proxy.caption("", shift).notes
+    for part in (
+        "1,500 held-out images",
+        "turned by 20°",
+        "scaled by 0.85",
+        "moved by 2 pixels",
+        "0.7 times",
+    ):
+        assert part in notes
+    assert "deviation 0.1 on pixels" in notes
+    other = DatasetProxy(kind="dataset", size=10, dataset="cinic10")
+    assert "10 images of cinic10." in proxy.caption("", other).notes
 
 
 def _context(data, kinds=("random", "class"), found=None, **changes):

@@ -183,7 +183,7 @@ def _entry(frames, cell, **changes):
 def test_the_paper_s_test_rate_stands_beside_ours_and_is_not_comparable():
     entry = _entry(_frames(), _cell())
     assert entry.verdict == "not comparable"
-    assert entry.why == "; ".join(SUBSTITUTIONS)
+    assert entry.why == "; ".join([*SUBSTITUTIONS, "the paper's number is outside our 95% interval (n = 4)"])
     assert entry.ours.mean == pytest.approx(0.1)
     assert entry.ours.n == 4
     assert entry.model == "whisper-tiny.en"
@@ -204,6 +204,7 @@ def test_without_substitutes_it_is_compared():
 @pytest.mark.parametrize(
     ("cell", "changes", "why"),
     [
+        ({"column": None}, {}, "this report measures no such quantity"),
         ({"method": "scrub"}, {}, "scrub is not in T-ASR of this report"),
         ({"model": "Conformer"}, {}, "no model like Conformer"),
         ({}, {"settings": ["fine-tuned"]}, "lacks the setting pretrained"),

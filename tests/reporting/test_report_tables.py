@@ -422,7 +422,7 @@ def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
     ]
     for row in table.rows:
         assert [cell.doubtful for cell in row[1:]] == [name.endswith("†") for name in table.header[1:]]
-    assert "svc (1 of 3 seeds; seed 1: misses the planted fake: 0.4)" in table.caption.notes
+    assert "svc (with 1 of 3 original models; seed 1: misses the planted fake: 0.4)" in table.caption.notes
     assert r"SVC, AUC \textdagger{}" in table.to_latex()
     believed = membership_table(data.select(make_experiment("class")))
     assert "All attacks passed in every seed." in believed.caption.notes
@@ -585,6 +585,7 @@ def test_several_models_have_their_own_ranks(frames):
 
 
 def test_latex_escapes():
+    assert escape_latex("g⊥") == r"g$\perp$"
     assert escape_latex("a_b & 5% ± −1 |Δ| {x}") == (
         r"a\_b \& 5\% $\pm$ $-$1 \textbar{}$\Delta$\textbar{} \{x\}"
     )
@@ -600,7 +601,17 @@ def test_latex_has_no_bare_special_character(report_data):
 
 @pytest.mark.parametrize(
     ("value", "decimals", "text"),
-    [(1234.5, 1, "1,234.5"), (-0.04, 1, "0.0"), (-0.06, 1, "−0.1"), (math.nan, 2, "–"), (2.0, 0, "2")],
+    [
+        (1234.5, 1, "1,234.5"),
+        (-0.04, 1, "0.0"),
+        (-0.06, 1, "−0.1"),
+        (math.nan, 2, "–"),
+        (2.0, 0, "2"),
+        (1_577_049_233.0, 3, "1.58e9"),
+        (-2e6, 1, "−2.00e6"),
+        (29_551_872, 0, "29,551,872"),
+        (math.inf, 1, "inf"),
+    ],
 )
 def test_numbers(value, decimals, text):
     assert number(value, decimals) == text

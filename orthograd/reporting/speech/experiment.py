@@ -38,6 +38,7 @@ class SpeechExperiment(BaseModel):
     trained: Trained = Field(
         description="What methods and fine-tuning change: the decoder or the whole model"
     )
+    max_new_tokens: int = Field(gt=0, description="tokens after which a transcript ends, `speech.decoding`")
     methods: dict[Setting, list[str]] = Field(
         min_length=1,
         description="Unlearning methods, in table order; pretrained: from the published weights, fine-tuned: after "
@@ -59,6 +60,7 @@ class SpeechExperiment(BaseModel):
             title=speech.title,
             model=speech.whisper,
             trained=speech.trained,
+            max_new_tokens=speech.decoding.max_new_tokens,
             methods={setting: list(section) for setting, section in speech.methods.items()},
             substitutions=speech.substitutions,
         )

@@ -98,13 +98,17 @@ def spread_text(found: Spread, scale: float, decimals: int) -> str:
         return ABSENT
     text = number(scale * found.value, decimals)
     if not math.isnan(found.deviation):
-        text += f" ± {number(scale * found.deviation, decimals)} {interval_text(found, scale, decimals)}"
+        spread = f" ± {number(scale * found.deviation, decimals)} {interval_text(found, scale, decimals)}"
+        text += spread.rstrip()
     return text
 
 
 def interval_text(found: Spread, scale: float, decimals: int) -> str:
-    """'[low, high]', empty where there is none."""
-    if math.isnan(found.low):
+    """'[low, high]', empty where there is none, and where it is a point.
+
+    The latter is no certainty: what an original model makes of the other speakers is the same whoever is forgotten.
+    """
+    if math.isnan(found.low) or found.low == found.high:
         return ""
     return f"[{number(scale * found.low, decimals)}, {number(scale * found.high, decimals)}]"
 
@@ -127,5 +131,5 @@ def spread_note(n: int) -> str:
         return "One forgotten speaker (n = 1): no spread is shown."
     return (
         "Mean ± standard deviation over forgotten speakers (runs with several seeds are pooled within the speaker). "
-        f"{BOOTSTRAP}. {significance_text(n)}."
+        f"{BOOTSTRAP}; none where all have the same value. {significance_text(n)}."
     )

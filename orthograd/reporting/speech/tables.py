@@ -104,7 +104,8 @@ def _rate_table(data: SpeechData, setting: Setting, rate: str, word: str) -> Tab
         )
     notes = (
         f"{word} error rate in percent, errors over {word.lower()}s after Whisper's English normalisation, greedy "
-        f"decoding; may exceed 100. {_words(data, setting)} {_SETS} {_TARGET} {spread_note(data.n(setting))}"
+        f"decoding; may exceed 100, but a transcript ends after {data.experiment.max_new_tokens} tokens. "
+        f"{_words(data, setting)} {_SETS} {_TARGET} {spread_note(data.n(setting))}"
     )
     header = ("Method", *(label for label, _ in GROUPS.values()), "Target")
     return _table(data, setting, rate, notes, raw, header, rows)
@@ -160,8 +161,8 @@ def errors_table(data: SpeechData, setting: Setting) -> Table:
     notes = (
         "All forgotten speakers' models together, in percent: of words the error rate and its parts, of utterances "
         "the hallucinated ones (as many words or more that were not said as were said) and the repetitive ones (a "
-        "phrase three times or more in a row); the longest transcript that the config lets the model write "
-        "(`decoding.max_new_tokens`) bounds insertions and both of these. "
+        "phrase three times or more in a row); that a transcript ends after "
+        f"{data.experiment.max_new_tokens} tokens bounds insertions and both of these. "
         f"{BOOTSTRAP if data.n(setting) > 1 else 'One speaker: no interval'}. "
         f"{significance_text(data.n(setting))}."
     )
@@ -188,7 +189,8 @@ def equal_forgetting_table(data: SpeechData, setting: Setting) -> Table:
         "the utterances that stopping looks at, first passes the run's target, or the level at the head of the column, "
         "interpolated between the two measured checks around it. Not reached: in so many of the runs it was; already: "
         "so many runs have an original model that is there; at once: so many passed the level by the first measured "
-        "check after the original model, so that nothing lies between. "
+        "check after the original model, so that nothing lies between. A transcript ends after "
+        f"{data.experiment.max_new_tokens} tokens. "
         f"{spread_note(data.n(setting))}"
     )
     header = (
