@@ -41,6 +41,12 @@ def test_the_widest_profile_searches_every_method_that_has_a_space() -> None:
     assert sorted(tuning.methods) == sorted(tuning.spaces)
 
 
+def test_the_smoke_profile_runs_every_method() -> None:
+    smoke = load(ROOT / "config" / "smoke.yaml")
+    shown = {name for experiment in smoke.experiments for name in experiment.methods}
+    assert set(methods.names()) - set(methods.entries()) <= shown
+
+
 @pytest.mark.parametrize("profile", ["gpu", "paper"])
 def test_the_profiles_of_real_speech_run_every_baseline_for_speech(profile: str) -> None:
     speech = load(ROOT / "config" / f"{profile}.yaml").speech
@@ -317,7 +323,7 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
         (_set("shadows", value={**STUDY, "number": 4}), r"number: .*equal to 6.*an even number >= 6"),
         (
             _set("shadows", value={**STUDY, "first_seed": 98}),
-            r"shadows\.first_seed: the seeds \[100, 101\] of shadow models are taken\. Mend: take one above 101",
+            r"shadows\.first_seed: the seeds \[100, 101, 102\] of shadow models are taken\. Mend: take one above 102",
         ),
         (
             lambda config: config.update(
