@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -86,6 +86,10 @@ class Tuning(Strict):
     retain_size: Positive = Field(description="retain subset to search with, a whole number >= 1")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1, description="at least one whole number >= 0, none of which is a reported seed"
+    )
+    images: Literal["apart", "shared"] = Field(
+        description="apart: the tuning splits share no image with the reported ones; shared: both are drawn from all "
+        "images, where there are not enough for that"
     )
     trials: Positive = Field(description="trials of each search; a power of two covers a space best")
     seconds: float = Field(gt=0, description="a search starts no further trial after this time")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -71,6 +71,8 @@ class Search:
         record: what the searches noted of what they read; None where it is not there.
         planned: (scenario, method) → trials of the config; one where there is nothing to search.
         table: all trials, one a row; None where they are not there.
+        images: whether the tuning splits share images with the reported ones by the config, see `Tuning.images`.
+        splits: of every scenario and tuning seed; none where they were not made.
     """
 
     seeds: Sequence[int]
@@ -78,6 +80,8 @@ class Search:
     record: Record | None
     planned: Mapping[tuple[str, str], int]
     table: pd.DataFrame | None
+    images: Literal["apart", "shared"]
+    splits: Sequence[SplitFile] = ()
 
     @property
     def table_file(self) -> str:
@@ -206,10 +210,7 @@ def retrained_read(evidence: Evidence) -> Check:
 
 def tuning_seeds(evidence: Evidence) -> Check:
     """No seed of the search is reported."""
-    claim = (
-        "The seeds on which parameters were searched are none of the reported ones. (Each seed draws its training and "
-        "validation images anew from the published training part: two seeds share some of them.)"
-    )
+    claim = "The seeds on which parameters were searched are none of the reported ones."
     if evidence.search is None:
         return Check("tuning seeds", claim, "not checked", "the profile has no search for parameters", ())
     search = evidence.search
@@ -257,6 +258,72 @@ def tuning_read(evidence: Evidence) -> Check:
         problems,
         f"{len(searches)} searches",
         [evidence.search.file] if evidence.search.record else [],
+        missing,
+    )
+
+
+def tuning_images(evidence: Evidence) -> Check:
+    """No image of the search is in a reported split."""
+    name = "tuning images"
+    claim = (
+        "What the search for parameters loaded is exactly what its splits say, and no image of these splits' training "
+        "part has the content hash of one in a reported split."
+    )
+    search = evidence.search
+    if search is None:
+        return Check(name, claim, "not checked", "the profile has no search for parameters", ())
+    searches = (search.record or {"searches": []})["searches"]
+    splits = {(split.scenario, split.seed): split for split in search.splits}
+    reported: set[str] = set()
+    for split in evidence.splits:
+        reported.update(split.rows.loc[split.rows["source"] == "train", "sha256"])
+    problems = []
+    shared = 0
+    for split in search.splits:
+        own = split.rows.loc[split.rows["source"] == "train", "sha256"]
+        common = int(own.isin(reported).sum())
+        shared += common
+        if common:
+            problems.append(
+                f"scenario {split.scenario}, seed {split.seed}: {common:,} of {len(own):,} images are in reported "
+                "splits"
+            )
+    if search.images == "shared":
+        # A stated choice, no fault; but nothing that could pass either.
+        files = [split.file for split in search.splits]
+        reason = (
+            f"the profile lets the tuning splits share images with the reported ones; {shared:,} are shared"
+        )
+        return Check(name, claim, "not checked", reason, tuple(files))
+    for found in searches:
+        for seed, reads in found["reads"].items():
+            place = (found["scenario"], int(seed))
+            if place not in splits:
+                continue
+            of_split = splits[place]
+            problems += [
+                f"{found['method']} in scenario {place[0]}, seed {seed}: what it read as {read['set']} is not what "
+                f"{of_split.file} has"
+                for read in reads
+                if read["sha256"]
+                != (
+                    of_split.retain_subset(read["images"])
+                    if read["set"] == "retain_subset"
+                    else of_split.digest(read["set"])
+                )
+            ]
+    wanted = {(found["scenario"], int(seed)) for found in searches for seed in found["reads"]}
+    missing = None
+    if not searches:
+        missing = _no_search_record(search)
+    elif wanted - set(splits):
+        missing = f"the splits of {len(wanted - set(splits))} searched scenarios and seeds are not there"
+    return decide(
+        name,
+        claim,
+        problems,
+        f"{len(searches)} searches on {len(splits)} splits, which share none of {len(reported):,} reported images",
+        [*([search.file] if search.record else []), *(split.file for split in search.splits)],
         missing,
     )
 
@@ -585,6 +652,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     retrained_read,
     tuning_seeds,
     tuning_read,
+    tuning_images,
     unlearning_read,
     evaluation_read,
     equal_stop_rule,

@@ -18,7 +18,7 @@ or scenario leaves the other draws of that seed as they were.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -99,11 +99,19 @@ def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDA
     return order
 
 
-def base_split(dataset: "ImageDataset", sizes: SplitSizes, seed: int) -> pd.DataFrame:
+def base_split(
+    dataset: "ImageDataset", sizes: SplitSizes, seed: int, apart_from: Collection[str] = ()
+) -> pd.DataFrame:
     """Draw train and validation set from the published train part, the test set from the published test part.
 
     Stratified; the validation set of a seed does not depend on the size of the train set, and the train sets
     of one validation size are nested.
+
+    Args:
+        dataset: the images.
+        sizes: of the sets.
+        seed: of the draws.
+        apart_from: content hashes of images that are left out of the train part before anything is drawn.
 
     Returns:
         A split with the sets train, validation and test, of exactly the sizes asked for.
@@ -112,11 +120,13 @@ def base_split(dataset: "ImageDataset", sizes: SplitSizes, seed: int) -> pd.Data
         ValueError: a part has too few images.
     """
     train, test = describe(dataset, "train"), describe(dataset, "test")
+    train = train[~train["sha256"].isin(list(apart_from))]
     wanted = sizes.train + sizes.validation
     if wanted > len(train):
+        left, mend = ("", "") if not apart_from else (" left", ", or let splits share images")
         raise ValueError(
             f"train + validation = {sizes.train} + {sizes.validation} = {wanted} images, but the train "
-            f"part of {dataset.name} has {len(train)}: lower one of the two sizes"
+            f"part of {dataset.name} has {len(train)}{left}: lower one of the two sizes{mend}"
         )
     if sizes.test is not None and sizes.test > len(test):
         raise ValueError(

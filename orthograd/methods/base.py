@@ -201,6 +201,23 @@ class Method:
     no_speech: str | None = None
 
 
+def strengths(way: str) -> Any:
+    """The parameter of a method without steps that tries one strength after the other, each on the original model.
+
+    Args:
+        way: from where the strength grows to where.
+    """
+    return Field(
+        ge=1,
+        description=f"models tried, from {way}; the stopping rule chooses; 1 is the published single one",
+    )
+
+
+def strengthened(count: int) -> Iterator[float]:
+    """The strengths 1/n, 2/n, …, 1 of `strengths`; the last is exact."""
+    return (place / count for place in range(1, count + 1))
+
+
 def limit(passes: int | None, steps_in_pass: int) -> int | None:
     """Steps after which a method ends by itself; None: the stopping rule ends it."""
     return None if passes is None else passes * steps_in_pass

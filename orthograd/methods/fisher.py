@@ -22,6 +22,7 @@ ONE_DIMENSIONAL = 10.0
 
 class Params(base.Params):
     alpha: float = Field(gt=0, description="α, scale of the noise's variance, a number > 0")
+    strengths: int = base.strengths("no noise up to all of it, its deviation growing evenly")
 
 
 def fisher_diagonal(model: nn.Module, samples: Samples) -> tuple[list[torch.Tensor], int]:
@@ -64,28 +65,36 @@ def noise_variance(diagonal: torch.Tensor, alpha: float) -> torch.Tensor:
 
 
 def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
-    """Add Gaussian noise to every trainable parameter, once."""
+    """Gaussian noise on every trainable parameter: one draw, more and more of it, up to the variance of α."""
     import torch
 
     samples = data["retain"]
     diagonals, passes = fisher_diagonal(model, samples)
     generator = data.generator("noise")
-    with torch.no_grad():
-        for parameter, diagonal in zip(base.trainable(model), diagonals, strict=True):
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            deviation = noise_variance(diagonal, params.alpha).sqrt()
-            parameter.add_((noise.to(deviation.device) * deviation).to(parameter))
+    parameters = base.trainable(model)
+    original = [parameter.detach().clone() for parameter in parameters]
+    noise = []
+    for diagonal in diagonals:
+        drawn = torch.randn(diagonal.shape, generator=generator, dtype=torch.float64)
+        noise.append(drawn.to(diagonal.device) * noise_variance(diagonal, params.alpha).sqrt())
     # One sample passes forward to count the classes.
-    yield base.Step(passes * len(samples) + 1, passes * len(samples))
+    forward, backward = passes * len(samples) + 1, passes * len(samples)
+    for strength in base.strengthened(params.strengths):
+        with torch.no_grad():
+            for parameter, before, added in zip(parameters, original, noise, strict=True):
+                parameter.copy_(before + (strength * added).to(parameter))
+        yield base.Step(forward, backward)
+        forward = backward = 0
 
 
 METHOD = base.Method(
     name="fisher",
-    rule="θ ← θ + N(0, α min(1/(F_r + 1e-8), 1e3)), averaged over dimension 1, ×10 on one-dimensional parameters",
+    rule="θ ← θ + N(0, α min(1/(F_r + 1e-8), 1e3)), averaged over dimension 1, ×10 on one-dimensional parameters; "
+    "published once, here with growing noise of one draw until the stopping rule ends it",
     source="Golatkar et al. 2020; F_r by single samples, without the official code's special rules for the last layer",
     reads=frozenset({"retain"}),
     params=Params,
-    published=base.Published({"alpha": 1e-6}, "official code of Golatkar et al. 2020"),
+    published=base.Published({"alpha": 1e-6, "strengths": 1}, "official code of Golatkar et al. 2020"),
     run=run,
     no_speech="its expectation over the model's labels takes a pass for each class; transcripts are without number",
 )

@@ -57,6 +57,10 @@ _COLUMNS = (
     "score",
 )
 _INK = "0.1"
+_IMAGES = {
+    "apart": "on images that no reported split has",
+    "shared": "on images drawn like the reported ones, of which they share some",
+}
 _MARK = "*"
 """Behind the smallest gap of a method without a trial at the target."""
 _LINEAR_BELOW = 1.0
@@ -236,7 +240,8 @@ def setting(data: SearchData) -> str:
         f"Dataset {tuning.dataset}, model {tuning.model}, retain subset of {tuning.retain_size:,} samples; "
         f"{trials} trial{'' if counts.max() == 1 else 's'} a method{limit}. "
         f"Means over {seeds_text(len(tuning.seeds))} for tuning ({seeds}), which "
-        "no reported run shares; one retrained model a seed. Score, which chooses (higher is better): validation "
+        f"no reported run shares, {_IMAGES[tuning.images]}; "
+        "one retrained model a seed. Score, which chooses (higher is better): validation "
         "accuracy at the end in percent where a run reached the target, minus the distance of its forget accuracy to "
         "the target in percentage points where it did not. Gap, which the choice does not see (lower is better): mean "
         "distance to the retrained model in percentage points over forget, retain and validation accuracy; validation "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -59,6 +61,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
     parser.add_argument("--raw", type=Path, nargs="+", required=True, help="folder of each dataset's files")
     parser.add_argument("--search", type=Path, nargs="?", help="JSON: what the search for parameters read")
+    parser.add_argument(
+        "--tuning-split",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="every split of the search: scenario by scenario, seed by seed",
+    )
     parser.add_argument(
         "--published", type=Path, nargs="+", required=True, help="YAML files of the paper's numbers"
     )
@@ -137,7 +146,7 @@ def _evidence(profile: Profile, arguments: Namespace) -> Evidence:
             Raw(registry().dataset(name), folder, read_json_list(folder / PROVENANCE))
             for name, folder in zip(profile.datasets, arguments.raw, strict=True)
         ],
-        search=_search(profile, arguments.search),
+        search=_search(profile, arguments.search, arguments.tuning_split),
         single_seed_models=profile.single_seed_models,
     )
 
@@ -147,7 +156,7 @@ def _split(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"source": "str", "sha256": "str", "set": "str"}, keep_default_na=False)
 
 
-def _search(profile: Profile, path: Path | None) -> Search | None:
+def _search(profile: Profile, path: Path | None, splits: Sequence[Path]) -> Search | None:
     if profile.tuning is None:
         return None
     tuning = profile.tuning
@@ -167,6 +176,13 @@ def _search(profile: Profile, path: Path | None) -> Search | None:
             if setting.kind in methods.load(method).scenarios and method in profile.methods.get(scenario, {})
         },
         pd.read_csv(table) if table is not None and table.is_file() else None,
+        tuning.images,
+        [
+            SplitFile(str(file), tuning.dataset, *place, _split(file))
+            for file, place in zip(splits, product(profile.scenarios, tuning.seeds), strict=True)
+        ]
+        if splits
+        else [],
     )
 
 

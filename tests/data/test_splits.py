@@ -142,6 +142,21 @@ class TestBaseSplit:
         with pytest.raises(ValueError, match=message):
             base_split(dataset, SplitSizes(**sizes), seed=0)
 
+    def test_nothing_of_what_others_took_is_drawn(self, dataset: ImageDataset, base: pd.DataFrame) -> None:
+        taken = set(base.loc[base["source"] == "train", "sha256"])
+        assert len(taken) == 160
+        apart = base_split(dataset, SplitSizes(train=30, validation=10, test=30), 0, taken)
+        own = apart[apart["source"] == "train"]
+        assert taken.isdisjoint(own["sha256"])
+        assert own["sha256"].tolist() == content_hashes(
+            dataset.train.images[torch.tensor(own["row"].tolist())]
+        )
+        # All 40 that are left, so that the classes have the shares of the rest.
+        assert len(own) == 40
+        assert counts(apart, "test") == counts(base, "test")
+        with pytest.raises(ValueError, match="30 \\+ 11 = 41 images, but the train part of toy has 40 left"):
+            base_split(dataset, SplitSizes(train=30, validation=11, test=30), 0, taken)
+
 
 class TestRandomScenario:
     def test_train_set_is_divided_and_the_rest_stays(self, base: pd.DataFrame) -> None:

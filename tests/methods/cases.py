@@ -95,11 +95,11 @@ CASES: dict[str, Case] = {
         forward=55,
         backward=54,
     ),
-    # One pass over both sets.
+    # One pass over both sets, whatever the number of strengths.
     "ssd": Case(
-        {"alpha": 1.2, "dampening": 0.5},
-        {"alpha": 1.5, "dampening": 0.8},
-        steps=1,
+        {"alpha": 1.2, "dampening": 0.5, "strengths": 3},
+        {"alpha": 1.5, "dampening": 0.8, "strengths": 2},
+        steps=3,
         forward=24,
         backward=24,
         draws=False,
@@ -233,7 +233,13 @@ CASES: dict[str, Case] = {
         backward=12 + 24,
     ),
     # Each of the 3 classes takes a pass; one sample tells how many classes there are.
-    "fisher": Case({"alpha": 1e-6}, {"alpha": 2e-6}, steps=1, forward=37, backward=36),
+    "fisher": Case(
+        {"alpha": 1e-6, "strengths": 3},
+        {"alpha": 2e-6, "strengths": 2},
+        steps=3,
+        forward=37,
+        backward=36,
+    ),
     # The forget set passes once for the saliency and once for the memory of each of the 2 passes.
     "scissorhands": Case(
         SGD | TWO | {"fraction": 0.1, "forget_weight": 0.05, "margin": 0.5},

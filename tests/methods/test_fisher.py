@@ -71,7 +71,7 @@ def test_the_noise_has_this_variance_over_many_draws() -> None:
         with torch.no_grad():
             nn.utils.vector_to_parameters(start.clone(), model.parameters())
         view = DataView({"retain": samples}, method.reads, seed=seed, pixels=PIXELS)
-        assert len(list(method.run(model, view, method.params(alpha=alpha)))) == 1
+        assert len(list(method.run(model, view, method.params(alpha=alpha, strengths=1)))) == 1
         noise.append((flat(model) - start) / deviation)
     z = torch.stack(noise)
     # Standard normal: the variance over n draws is off by √(2/n), the mean by √(1/n), each parameter at five sigma.
@@ -87,6 +87,23 @@ def test_the_noise_on_a_memorised_net_is_bounded() -> None:
         model[-1].weight *= 100  # all probabilities next to 0 or 1: F next to 0, α/F unbounded
     before = flat(model)
     method = methods.load("fisher")
-    list(method.run(model, DataView(data(), method.reads, 0, PIXELS), method.params(alpha=1e-6)))
+    list(method.run(model, DataView(data(), method.reads, 0, PIXELS), method.params(alpha=1e-6, strengths=1)))
     # √(1e-6 · 1e3 · 10) = 0.1 at most, six standard deviations.
     assert float((flat(model) - before).abs().max()) < 0.6
+
+
+def test_each_strength_adds_a_part_of_the_same_noise() -> None:
+    """After i of n strengths the weights are i/n of the way to those with all the noise."""
+    method = methods.load("fisher")
+    start = flat(original())
+
+    def models(strengths: int) -> list[torch.Tensor]:
+        model = original()
+        view = DataView(data(), method.reads, 0, PIXELS)
+        updates = method.run(model, view, method.params(alpha=1e-6, strengths=strengths))
+        return [flat(model).clone() for _ in updates]
+
+    (whole,) = models(1)
+    assert not torch.equal(whole, start)
+    for place, found in enumerate(models(4), 1):
+        torch.testing.assert_close(found, start + place / 4 * (whole - start), rtol=1e-9, atol=1e-15)

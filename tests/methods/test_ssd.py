@@ -47,7 +47,7 @@ def test_a_weight_shrinks_by_its_importance_sample_by_sample() -> None:
         ],
         dtype=DTYPE,
     )
-    (step,) = start("ssd", model, sets, {"alpha": 1.3, "dampening": 0.9})
+    (step,) = start("ssd", model, sets, {"alpha": 1.3, "dampening": 0.9, "strengths": 1})
     torch.testing.assert_close(flat(model), expected, rtol=1e-9, atol=1e-15)
     chosen = int((expected != before).sum())
     assert 0 < chosen < len(before)
@@ -66,7 +66,7 @@ def test_gradients_that_cancel_in_a_batch_are_important() -> None:
         "retain": blank,
     }
     before = flat(model)
-    list(start("ssd", model, sets, {"alpha": 1.5, "dampening": 1.0}))
+    list(start("ssd", model, sets, {"alpha": 1.5, "dampening": 1.0, "strengths": 1}))
     # A blank image has no gradient, so that F_D = F_f / 2 for every weight.
     torch.testing.assert_close(flat(model), before / 2, rtol=1e-9, atol=0)
 
@@ -78,7 +78,7 @@ def test_weights_that_nothing_depends_on_stay() -> None:
     for samples in sets.values():
         samples.images[:, 0, 0, 0] = 0
     before = model[1].weight.detach().clone()
-    list(start("ssd", model, sets, {"alpha": 0.5, "dampening": 0.5}))
+    list(start("ssd", model, sets, {"alpha": 0.5, "dampening": 0.5, "strengths": 1}))
     assert bool(model[1].weight.isfinite().all())
     assert torch.equal(model[1].weight[:, 0], before[:, 0])
     assert not torch.equal(model[1].weight, before)
@@ -88,7 +88,24 @@ def test_no_weight_is_chosen_from_the_ratio_of_the_sets_on() -> None:
     """F_D >= F_f · 12/24, as the docstring says: α = 2 chooses nothing, a little less does."""
     sets = dict(SETS, retain=Samples(torch.zeros_like(SETS["retain"].images), SETS["retain"].labels))
     model = original()
-    list(start("ssd", model, sets, {"alpha": 2.0, "dampening": 1.0}))
+    list(start("ssd", model, sets, {"alpha": 2.0, "dampening": 1.0, "strengths": 1}))
     assert torch.equal(flat(model), flat(original()))
-    list(start("ssd", model, SETS, {"alpha": 1.5, "dampening": 1.0}))
+    list(start("ssd", model, SETS, {"alpha": 1.5, "dampening": 1.0, "strengths": 1}))
     assert not torch.equal(flat(model), flat(original()))
+
+
+def test_each_strength_is_the_single_shot_with_its_own_threshold() -> None:
+    """Sets of one size: from the 2 at which nothing is chosen, α falls by the same factor to 0.5 in 4 steps."""
+    model = original()
+    thresholds, shares = [], []
+    for step in start("ssd", model, SETS, {"alpha": 0.5, "dampening": 0.7, "strengths": 4}):
+        alpha = step.values["alpha"]
+        single = original()
+        (alone,) = start("ssd", single, SETS, {"alpha": alpha, "dampening": 0.7, "strengths": 1})
+        torch.testing.assert_close(flat(model), flat(single), rtol=1e-12, atol=0)
+        assert step.values["shrunk"] == alone.values["shrunk"]
+        thresholds.append(alpha)
+        shares.append(step.values["shrunk"])
+    torch.testing.assert_close(thresholds, [2**0.5, 1.0, 2**-0.5, 0.5])
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]

@@ -63,6 +63,7 @@ def tuning():
         model="small-resnet",
         retain_size=1500,
         seeds=[100, 101],
+        images="apart",
         trials=4,
         seconds=600.0,
         methods=["orthograd", "ft", "ssd"],
@@ -190,7 +191,7 @@ def test_captions_state_n_units_and_what_the_gap_is(data, read):
     for caption in (table(data, "random").caption, figure_caption(data)):
         text = caption.text
         for expected in (
-            "n = 2 seeds for tuning (100 and 101), which no reported run shares",
+            "n = 2 seeds for tuning (100 and 101), which no reported run shares, on images that no reported split has",
             "retain subset of 1,500 samples",
             "1 to 4 trials a method of the 4 planned",
             "600 s",

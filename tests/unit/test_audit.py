@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from tiny_pipeline import PARAMS, SEEDS, Place
 
-from orthograd.audit import Evidence, Raw, Search, SplitFile, audit, failed
+from orthograd.audit import Check, Evidence, Raw, Search, SplitFile, audit, failed
 from orthograd.data.registry import Dataset, registry
+from orthograd.reads import digest
 
 Study = tuple[Place, list[dict[str, Any]]]
 Runs = list[dict[str, Any]]
@@ -49,7 +50,35 @@ def _search(seeds: list[int] | None = None, source: str = "train", name: str = "
         "seeds": seeds,
         "reads": {str(seed): [read] for seed in seeds},
     }
-    return Search([100], "config/tuned/toy.json", {"searches": [found]}, PLANNED, _trials())
+    return Search([100], "config/tuned/toy.json", {"searches": [found]}, PLANNED, _trials(), "apart")
+
+
+def _apart(read: str | None = None, shared: str | None = None) -> Search:
+    """A search on a split of its own, which may have planted in it an image of another."""
+    hashes = [f"{number:064x}" for number in range(6)]
+    rows = pd.DataFrame(
+        {
+            "source": "train",
+            "sha256": hashes,
+            "set": ["forget", "retain", "retain", "retain", "validation", "validation"],
+            "retain_order": [-1, 2, 0, 1, -1, -1],
+        }
+    )
+    reads = [
+        {"set": name, "source": "train", "images": len(own), "sha256": read or digest(own)}
+        for name, own in (
+            ("forget", hashes[:1]),
+            ("retain_subset", hashes[2:4]),
+            ("retain", hashes[1:4]),
+            ("validation", hashes[4:]),
+        )
+    ]
+    if shared is not None:
+        rows.loc[3, "sha256"] = shared
+        reads = []
+    found = {"scenario": "random", "method": "ft", "seeds": [100], "reads": {"100": reads}}
+    split = SplitFile("tuning.csv", "fashion-mnist", "random", 100, rows)
+    return dataclasses.replace(_search(), record={"searches": [found]}, splits=[split])
 
 
 @pytest.fixture
@@ -63,7 +92,7 @@ def evidence(study: Study, tmp_path: Path) -> Evidence:
         SplitFile(str(place.split(seed)), "fashion-mnist", "random", seed, pd.read_csv(place.split(seed)))
         for seed in SEEDS
     ]
-    return Evidence(runs, splits, SEEDS, [_raw(tmp_path / "raw")], _search())
+    return Evidence(runs, splits, SEEDS, [_raw(tmp_path / "raw")], _apart())
 
 
 def _run(evidence: Evidence, method: str, seed: int = 0) -> dict[str, Any]:
@@ -82,7 +111,7 @@ def test_all_checks_pass_on_what_the_steps_wrote(evidence: Evidence) -> None:
     checks = audit(evidence)
     assert {check.status for check in checks} == {"passed"}, failed(checks)
     assert all(check.files and check.reason and check.claim for check in checks)
-    assert len({check.id for check in checks}) == len(checks) == 17
+    assert len({check.id for check in checks}) == len(checks) == 18
 
 
 def _same_content(evidence: Evidence) -> None:
@@ -250,7 +279,7 @@ def test_a_model_of_a_single_seed_has_to_have_the_first(evidence: Evidence) -> N
     ("search", "check"),
     [
         (_search([100, 1]), "tuning seeds"),
-        (Search([1], "x.json", None, PLANNED, None), "tuning seeds"),
+        (Search([1], "x.json", None, PLANNED, None, "apart"), "tuning seeds"),
         (_search(source="test"), "tuning data"),
         (_search(name="test_forgotten"), "tuning data"),
     ],
@@ -286,6 +315,23 @@ def test_an_unequal_search_fails(evidence: Evidence, table: pd.DataFrame, reason
     assert reason in checks["equal search"].reason
 
 
+def test_a_search_on_reported_images_fails(evidence: Evidence) -> None:
+    def check(search: Search) -> Check:
+        (found,) = (one for one in audit(_with(evidence, search=search)) if one.id == "tuning images")
+        return found
+
+    assert check(_apart()).status == "passed"
+    assert "share none of" in check(_apart()).reason
+    other = check(_apart(read="0" * 64))
+    assert (other.status, other.reason.count("is not what tuning.csv has")) == ("failed", 3)
+    rows = evidence.splits[0].rows
+    planted = check(_apart(shared=rows.loc[rows["set"] == "validation", "sha256"].iloc[0]))
+    assert planted.status == "failed"
+    assert "1 of 6 images are in reported splits" in planted.reason
+    assert check(dataclasses.replace(_apart(), splits=())).status == "not checked"
+    assert check(dataclasses.replace(_apart(), images="shared")).status == "not checked"
+
+
 def test_other_parameters_than_the_chosen_ones_fail(evidence: Evidence) -> None:
     _run(evidence, "ft")["made_with"]["spec"]["params"]["learning_rate"] = 0.02
     checks = {check.id: check for check in failed(audit(evidence))}
@@ -302,9 +348,9 @@ def test_other_parameters_than_the_chosen_ones_fail(evidence: Evidence) -> None:
 def test_without_evidence_nothing_passes(evidence: Evidence) -> None:
     empty = Evidence([], [], [], [], None)
     assert set(_statuses(empty).values()) == {"not checked"}
-    unread = Search([100], "config/tuned/toy.json", None, PLANNED, None)
+    unread = Search([100], "config/tuned/toy.json", None, PLANNED, None, "apart")
     statuses = _statuses(_with(evidence, search=unread))
-    for check in ("tuning seeds", "tuning data", "equal search", "tuned parameters"):
+    for check in ("tuning seeds", "tuning data", "tuning images", "equal search", "tuned parameters"):
         assert statuses[check] == "not checked"
     reads = _run(evidence, "ft")["made_with"]["method_reads"]
     reads["retain"] = None

@@ -323,6 +323,17 @@ def tuning_trials():
     ]
 
 
+def tuning_splits():
+    """The splits of the search: scenario by scenario, seed by seed; none where the report shows no search."""
+    if not PROFILE.trials:
+        return []
+    return [
+        SPLIT.format(dataset=TUNING.dataset, scenario=scenario, seed=seed)
+        for scenario in PROFILE.scenarios
+        for seed in TUNING_SEEDS
+    ]
+
+
 def evaluation_spec(wildcards):
     """What is evaluated: the wildcards that the path has name it in the tables."""
     run = {

@@ -48,6 +48,7 @@ rule prepare:
 rule split:
     input:
         dataset=f"{DATA}/dataset.safetensors",
+        apart_from=[],
     output:
         splits=each_seed(BASE_SPLIT),
     log:
@@ -67,7 +68,7 @@ rule split:
         seeds=SEEDS,
     shell:
         "python -m orthograd split --spec {params.spec:q} --seed {params.seeds} --data {input.dataset} "
-        "--out {output.splits} > {log} 2>&1"
+        "--apart-from {input.apart_from} --out {output.splits} > {log} 2>&1"
 
 
 rule scenario:

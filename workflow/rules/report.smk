@@ -492,6 +492,7 @@ rule audit:
         shadow_records=shadow_scores("evidence.json"),
         raw=expand(f"{DATA}/raw", dataset=PROFILE.datasets),
         search=SEARCH_READ,
+        tuning_splits=tuning_splits(),
         trials=TRIALS_SHOWN,
         # By their absolute path, as the trials.
         published=sorted(
@@ -539,7 +540,7 @@ rule audit:
     shell:
         "python -m orthograd audit --profile {params.profile:q} --runs {input.runs} --costs {input.costs} "
         "--trajectories {input.trajectories} --controls {input.controls} --evidence {input.evidence} "
-        "--split {input.splits} --raw {input.raw} --search {input.search} --published {input.published} "
+        "--split {input.splits} --raw {input.raw} --search {input.search} --tuning-split {input.tuning_splits} --published {input.published} "
         "--deviations {input.deviations} --speech {params.speech:q} --collected {input.speech} "
         "--shadow-split {input.shadow_splits} --shadow-scores {input.shadow_scores} "
         "--shadow-record {input.shadow_records} --summary {output.summary} --page {output.page} > {log} 2>&1"

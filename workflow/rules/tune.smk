@@ -2,6 +2,9 @@
 
 
 use rule split as tuning_split with:
+    input:
+        dataset=f"{DATA}/dataset.safetensors",
+        apart_from=each_seed(BASE_SPLIT) if TUNING.images == "apart" else [],
     output:
         splits=each_tuning_seed(BASE_SPLIT),
     log:
