@@ -230,9 +230,14 @@ def cost(data: ExperimentData) -> Caption:
     )
 
 
-def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
-    """Caption of the figure of test accuracies at equal forgetting; ``without`` names the methods that "
-    "have none."""
+def equal_forgetting(data: ExperimentData, without: list[str], incomplete: list[str]) -> Caption:
+    """Caption of the figure of test accuracies at equal forgetting.
+
+    Args:
+        data: the experiment.
+        without: methods that have none.
+        incomplete: methods that have none in some seeds.
+    """
     notes = (
         "Test accuracy in percent at the moment at which the forget accuracy is the target, interpolated "
         f"between the checks on both sides. One marker a seed ({seeds_text(data.n)}), bar: their mean. "
@@ -241,8 +246,13 @@ def equal_forgetting(data: ExperimentData, without: list[str]) -> Caption:
     )
     if without:
         notes += (
-            " Not shown, as a seed did not reach the target or passed it with the first step or round: "
-            f"{listing([method_label(method) for method in without])}."
+            " Not shown, as no seed has such a moment (the target was not reached, or passed with the first step or "
+            f"round): {listing([method_label(method) for method in without])}."
+        )
+    if incomplete:
+        notes += (
+            " Without a mean, since some seeds have no such moment (at the right: in how many there is one; the others "
+            f"may be the harder ones): {listing([method_label(method) for method in incomplete])}."
         )
     return Caption(data.experiment.title, _setting(data), notes)
 

@@ -122,7 +122,7 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
     """The caption of each figure by its name, without drawing it."""
     _, without_steps = _panels_of(data)
     return {
-        "equal_forgetting": captions.equal_forgetting(data, _not_comparable(data)),
+        "equal_forgetting": captions.equal_forgetting(data, *_without_values(data)),
         "choices": captions.choices(data),
         "tradeoff": captions.tradeoff(data),
         "trajectories": captions.trajectories(data, without_steps),
@@ -132,10 +132,13 @@ def figure_captions(data: ExperimentData) -> dict[str, captions.Caption]:
 
 
 def equal_forgetting(data: ExperimentData) -> RenderedFigure:
-    """Test accuracy at the target: one line a method, one marker a seed, and the range of the retrained models."""
+    """Test accuracy at the target: one line a method, one marker a seed, and the range of the retrained models.
+
+    A method that has no such value in some seed keeps its line, which says in how many it has one; it has no mean.
+    """
     styles = method_styles(data.report_methods)
     models = data.experiment.models
-    hidden = _not_comparable(data)
+    hidden, _ = _without_values(data)
     rows = [row for row in data.experiment.rows if row not in hidden]
     with mpl.style.context(STYLE):
         height = 0.95 + 0.24 * len(rows)
@@ -149,6 +152,7 @@ def equal_forgetting(data: ExperimentData) -> RenderedFigure:
             for place, row in enumerate(rows):
                 style = styles[row.removesuffix(PUBLISHED)]
                 values = 100 * rows_of(of_model, model, row)["test_at_target"]
+                lost = int(values.isna().sum())
                 own = row in data.experiment.methods
                 ax.plot(
                     values,
@@ -162,7 +166,17 @@ def equal_forgetting(data: ExperimentData) -> RenderedFigure:
                     zorder=4,
                     clip_on=False,
                 )
-                ax.plot(values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
+                if lost:
+                    ax.annotate(
+                        f"{len(values) - lost} of {len(values)}",
+                        (1.01, place),
+                        xycoords=("axes fraction", "data"),
+                        va="center",
+                        fontsize="small",
+                        color=_INK,
+                    )
+                else:
+                    ax.plot(values.mean(), place, marker="|", ms=13, mew=1.6, color=_INK, zorder=3)
             ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Test accuracy at the target (%)")
             ax.set_yticks(range(len(rows)), [method_label(row) for row in rows] if ax is axes[0] else [])
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
@@ -223,13 +237,16 @@ def choices(data: ExperimentData) -> RenderedFigure:
         return _rendered(figure, data, "choices")
 
 
-def _not_comparable(data: ExperimentData) -> list[str]:
-    """Rows without a test accuracy at the target in some seed."""
-    return [
-        row
+def _without_values(data: ExperimentData) -> tuple[list[str], list[str]]:
+    """Rows without a test accuracy at the target in any seed, and those without one in some."""
+    missing = {
+        row: data.runs.loc[data.runs["method"] == row, "test_at_target"].isna()
         for row in data.experiment.rows
-        if data.runs.loc[data.runs["method"] == row, "test_at_target"].isna().any()
-    ]
+    }
+    return (
+        [row for row, lost in missing.items() if lost.all()],
+        [row for row, lost in missing.items() if lost.any() and not lost.all()],
+    )
 
 
 def tradeoff(data: ExperimentData) -> RenderedFigure:

@@ -109,7 +109,7 @@ def figure_caption(data: SweepData) -> Caption:
     return _caption(
         data,
         f"Against the size of the retain subset (logarithmic): one marker a seed ({seeds_text(data.n)}), "
-        "lines through their means where every seed has a value. Left: test accuracy in percent at equal "
+        "lines through their means where every seed has a value, thin bars: 95% t-interval of the mean. Left: test accuracy in percent at equal "
         "forgetting; right: gap to the retrained models in percentage points, lower is better. Shaded: "
         "range of the retrained models' test accuracy; dotted: the original models' mean. Axes do not "
         "start at 0.",
@@ -128,11 +128,19 @@ def figure(data: SweepData) -> RenderedFigure:
                 style = styles[method]
                 # Side by side, so that markers of equal values can be told apart.
                 shift = 1 + 0.05 * (place - (len(data.sweep.methods) - 1) / 2)
-                means = [data.interval(method, size, quantity).mean for size in data.sizes]
+                found = [data.interval(method, size, quantity) for size in data.sizes]
                 places = [shift * size for size in data.sweep.retain_sizes]
-                known = [(x, 100 * mean) for x, mean in zip(places, means, strict=True) if mean == mean]
+                known = [
+                    (x, 100 * one.mean, 100 * one.half_width)
+                    for x, one in zip(places, found, strict=True)
+                    if one.mean == one.mean
+                ]
                 if known:
-                    ax.plot(*zip(*known, strict=True), color=style.colour, ls=style.dashes, lw=1.1)
+                    x_known, means, half_widths = zip(*known, strict=True)
+                    ax.plot(x_known, means, color=style.colour, ls=style.dashes, lw=1.1)
+                    ax.errorbar(
+                        x_known, means, half_widths, fmt="none", ecolor=style.colour, elinewidth=0.7, alpha=0.6
+                    )
                 for x, size in zip(places, data.sizes, strict=True):
                     values = 100 * data.values(method, size, quantity).dropna()
                     if values.empty:

@@ -194,7 +194,8 @@ def test_equal_forgetting_shows_each_seed_and_their_mean(report_data, drawn):
     figure = figures.equal_forgetting(data)
     (ax,) = drawn[0].axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["OrthoGrad", "NegGrad", "NegGrad+"]
-    assert "passed it with the first step or round: FT." in figure.caption.notes
+    assert "passed with the first step or round): FT." in figure.caption.notes
+    assert "Without a mean" not in figure.caption.notes
     styles = method_styles(METHODS)
     means = [float(line.get_xdata()[0]) for line in _lines(ax, "|")]
     for place, method in enumerate(["orthograd", "neggrad", "neggrad_plus"]):
@@ -203,6 +204,24 @@ def test_equal_forgetting_shows_each_seed_and_their_mean(report_data, drawn):
         np.testing.assert_allclose(points.get_xdata(), values)
         assert set(points.get_ydata()) == {place}
         assert means[place] == pytest.approx(values.mean())
+
+
+def test_equal_forgetting_keeps_a_method_that_misses_the_target_in_a_seed(report_data, drawn):
+    """Its other seeds stand there, without a mean, and how many they are."""
+    runs = report_data.runs.copy()
+    place = runs.index[runs["method"] == "neggrad"][1]
+    runs.loc[place, "test_at_target"] = np.nan
+    data = replace(report_data, runs=runs).select(make_experiment())
+    figure = figures.equal_forgetting(data)
+    (ax,) = drawn[0].axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["OrthoGrad", "NegGrad", "NegGrad+"]
+    (points,) = _lines(ax, method_styles(METHODS)["neggrad"].marker)
+    kept = data.runs.loc[data.runs["method"] == "neggrad", "test_at_target"]
+    np.testing.assert_allclose(points.get_xdata(), 100 * kept)
+    assert kept.notna().sum() == len(kept) - 1 > 0
+    assert [text.get_text() for text in ax.texts] == [f"{len(kept) - 1} of {len(kept)}"]
+    assert [line.get_ydata()[0] for line in _lines(ax, "|")] == [0, 2]
+    assert "how many there is one; the others may be the harder ones): NegGrad." in figure.caption.notes
 
 
 @pytest.mark.parametrize("methods", [[*METHODS, *FUTURE[:20]], METHODS[:2], METHODS[:3]], ids=len)
