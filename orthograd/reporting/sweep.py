@@ -109,7 +109,8 @@ def figure_caption(data: SweepData) -> Caption:
     return _caption(
         data,
         f"Against the size of the retain subset (logarithmic): one marker a seed ({seeds_text(data.n)}), "
-        "lines through their means where every seed has a value, thin bars: 95% t-interval of the mean. Left: test accuracy in percent at equal "
+        "lines through their means where every seed has a value, thin bars: 95% t-interval of the mean. "
+        "Left: test accuracy in percent at equal "
         "forgetting; right: gap to the retrained models in percentage points, lower is better. Shaded: "
         "range of the retrained models' test accuracy; dotted: the original models' mean. Axes do not "
         "start at 0.",
@@ -139,7 +140,13 @@ def figure(data: SweepData) -> RenderedFigure:
                     x_known, means, half_widths = zip(*known, strict=True)
                     ax.plot(x_known, means, color=style.colour, ls=style.dashes, lw=1.1)
                     ax.errorbar(
-                        x_known, means, half_widths, fmt="none", ecolor=style.colour, elinewidth=0.7, alpha=0.6
+                        x_known,
+                        means,
+                        half_widths,
+                        fmt="none",
+                        ecolor=style.colour,
+                        elinewidth=0.7,
+                        alpha=0.6,
                     )
                 for x, size in zip(places, data.sizes, strict=True):
                     values = 100 * data.values(method, size, quantity).dropna()
