@@ -295,7 +295,7 @@ PARAMS = {
     "learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "passes": 1, "forget_batch": 2, "retain_batch": 2,
     "batch_size": 2, "alpha": 0.3, "rtol": 0.003, "rank": 2, "lora_alpha": 4, "gamma": 1.0, "epsilon": 0.1,
     "project_off_rectified": False, "temperature": 2.0, "max_rounds": 1, "dampening": 0.5, "sigma": 0.01, "clip": 1.0,
-    "fraction": 0.05, "forget_weight": 0.5, "margin": 0.5,
+    "fraction": 0.05, "forget_weight": 0.5, "margin": 0.5, "strengths": 3,
 }  # fmt: skip
 
 
