@@ -156,6 +156,13 @@ _ATTACKED = {
 }
 
 
+_INTERVALS = "95% interval over samples (of an AUC DeLong's, of a share Clopper and Pearson's)"
+_OVER_SAMPLES = {
+    True: f"Brackets, where a row is a single model: its {_INTERVALS}.",
+    False: f"Each single model's {_INTERVALS} stands in runs.csv.",
+}
+
+
 def membership(data: ExperimentData) -> Caption:
     """Caption of the table of membership inference attacks, with the reasons for doubt."""
     return Caption(
@@ -171,7 +178,7 @@ def membership(data: ExperimentData) -> Caption:
         "percent. SVC: on the confidence in the true class. Chance, and ideal: 0.5 and 50%; for SVC, "
         "non-members (percent of the forget set that it calls so) the ideal is the row Retrained. Average gap: "
         "mean |Δ| over forget, retain, test accuracy and that share, in percentage points. "
-        f"{_spread(data)} Controls: each attack has to catch the original model, to catch a fake that only "
+        f"{_spread(data)} {_OVER_SAMPLES[data.n == 1]} Controls: each attack has to catch the original model, to catch a fake that only "
         "changes the arg-max on the forget set, and to be at chance on the retrained models (95% intervals over "
         "samples, for the retrained models of all seeds together). "
         f"{_doubts(data)} {_claims(data, None)}",
@@ -360,7 +367,7 @@ def _references(data: ExperimentData) -> str:
 
 def _spread(data: ExperimentData) -> str:
     if data.n == 1:
-        return f"One seed (n = 1): no interval is shown; {_references(data)}, averaged."
+        return f"One seed (n = 1): no interval over seeds is shown; {_references(data)}, averaged."
     return (
         f"Mean ± half-width of the 95% t-interval over {seeds_text(data.n)} (seed: split, original model "
         f"and unlearning run); {_references(data)}, averaged within the seed first."

@@ -212,10 +212,25 @@ def membership_table(data: ExperimentData) -> Table:
             runs = rows_of(data.runs, model, method)
             values = {metric.key: summarise(runs, metric.key) for metric, _ in shown}
             raw.append({"model": model, "method": method, "n": data.n} | _raw_columns(values))
-            cells = (_cell(values[metric.key], metric, doubtful=attack in failed) for metric, attack in shown)
+            cells = (
+                Cell(
+                    estimate(values[metric.key], metric.scale, metric.decimals) + _over_samples(runs, metric),
+                    doubtful=attack in failed,
+                )
+                for metric, attack in shown
+            )
             rows.append((*_names(data, model, method), *cells))
     header = [metric.label + (DOUBTFUL if attack in failed else "") for metric, attack in shown]
     return _table(data, "membership", captions.membership(data), pd.DataFrame(raw), "Method", header, rows)
+
+
+def _over_samples(runs: pd.DataFrame, metric: Metric) -> str:
+    """The interval over samples of a single run: what there is where no seeds differ. The average gap has none."""
+    low, high = f"{metric.key}_low", f"{metric.key}_high"
+    if len(runs) > 1 or low not in runs or runs[low].isna().any():
+        return ""
+    bounds = (number(metric.scale * float(runs[bound].iloc[0]), metric.decimals) for bound in (low, high))
+    return f" [{', '.join(bounds)}]"
 
 
 def closeness_table(data: ExperimentData) -> Table:
@@ -424,10 +439,8 @@ def _raw_columns(values: dict[str, Interval]) -> dict[str, object]:
     }
 
 
-def _cell(
-    value: Interval, metric: Metric, bold: bool = False, doubtful: bool = False, mark: str = ""
-) -> Cell:
-    return Cell(mark + estimate(value, metric.scale, metric.decimals), bold, doubtful)
+def _cell(value: Interval, metric: Metric, bold: bool = False, mark: str = "") -> Cell:
+    return Cell(mark + estimate(value, metric.scale, metric.decimals), bold)
 
 
 _MARKDOWN = {ord(char): f"\\{char}" for char in "\\`*_[]<>|#"}

@@ -166,15 +166,20 @@ def _measures(
     records: Sequence[dict[str, Any]],
     outputs: Sequence[Scores],
 ) -> dict[str, float | None]:
-    """Closeness and attacks; all None for a model that diverged, closeness for a lone retrained one."""
+    """Closeness and attacks, these with 95% intervals over the samples of this run (`_low` and `_high`).
+
+    All None for a model that diverged, closeness for a lone retrained one, an attack with too few samples for it.
+    """
     run = record["run"]
-    row: dict[str, float | None] = dict.fromkeys((*CLOSENESS, *MEMBERSHIP))
+    bounds = (f"{name}_{bound}" for name in MEMBERSHIP for bound in ("low", "high"))
+    row: dict[str, float | None] = dict.fromkeys((*CLOSENESS, *MEMBERSHIP, *bounds))
     if not finite(own):
         return row
     references = [outputs[place] for place in _of(records, record, "retrained")]
     if references:
         row |= closeness(own, references)
-    row |= {name: found.value for name, found in attacks(own, run["scenario_kind"], run["seed"]).items()}
+    for name, found in attacks(own, run["scenario_kind"], run["seed"]).items():
+        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return row
 
 

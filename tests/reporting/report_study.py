@@ -108,6 +108,8 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 row |= {
                     name: rng_of(method, seed, replicate, name) for name in (*CLOSENESS, *MEMBERSHIP, *PROBES)
                 }
+                for name in MEMBERSHIP:
+                    row |= {f"{name}_low": 0.9 * row[name], f"{name}_high": 1.1 * row[name]}
                 unlearned = accuracy["accuracy_forget"]
                 test, before = accuracy["accuracy_test"], original["accuracy_test"]
                 second = unlearned if kind == "class" else abs(before - unlearned)

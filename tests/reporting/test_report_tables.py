@@ -314,6 +314,21 @@ def test_one_seed_shows_no_interval():
         assert (table.frame["n"] == 1).all()
 
 
+def test_attacks_on_a_single_model_have_its_interval_over_samples():
+    frames = make_frames((4,))
+    frames[0].loc[frames[0]["method"] == "ft", ["mia_tpr_at_1_fpr_low", "mia_tpr_at_1_fpr_high"]] = 0.0025, 0.031
+    alone = membership_table(ReportData.of_frames(*frames).select(make_experiment()))
+    rows = {row[0].text: row for row in alone.rows}
+    tpr, gap = alone.header.index("Low loss, TPR"), alone.header.index("Average gap")
+    assert rows["FT"][tpr].text.endswith(" [0.2, 3.1]")
+    # The mean over the two retrained models has none, nor has a mean of distances.
+    assert "[" not in rows["Retrained"][tpr].text + rows["FT"][gap].text
+    assert "Brackets, where a row is a single model: its 95% interval over samples" in alone.caption.text
+    several = membership_table(ReportData.of_frames(*make_frames()).select(make_experiment()))
+    assert not any("[" in cell.text for row in several.rows for cell in row)
+    assert "stands in runs.csv" in several.caption.text
+
+
 def test_one_retrained_reference_has_no_noise_floor():
     data = ReportData.of_frames(*make_frames(replicates=1)).select(make_experiment())
     table = accuracy_table(data)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
 from scipy.special import log_softmax
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from orthograd.reads import digest
 from orthograd.reporting.names import FIGURE_NAMES, TABLE_NAMES
@@ -337,6 +337,11 @@ def test_the_measures_follow_from_the_scores_alone(smoke: Path) -> None:
         }
     pairs = loss["test_forgotten"][None] - loss["forget"][:, None]
     assert row["mia_low_loss_auc"] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=0.02)
+    # Of Clopper and Pearson, by another implementation: as many of the forget set as the share says.
+    found = round(row["mia_svc_non_member_share"] * len(loss["forget"]))
+    exact = binomtest(found, len(loss["forget"])).proportion_ci(0.95, "exact")
+    names = ["mia_svc_non_member_share_low", "mia_svc_non_member_share_high"]
+    np.testing.assert_allclose(row[names].astype(float), [exact.low, exact.high], atol=1e-9)
     controls = pd.read_csv(smoke / "reports/smoke/controls.csv")
     # The model with a single seed has those of one split.
     assert len(controls) == (len(SEEDS) * len(METHODS) + 1) * controls["attack"].nunique()
