@@ -6,7 +6,7 @@ from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.choices import TARGETS, leads, obstacle, target_leads, turned
 from orthograd.reporting.data import ExperimentData
-from orthograd.reporting.experiment import ORTHOGRAD
+from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.ranking import significance_text
 from orthograd.reporting.statistics import MIN_SEEDS_FOR_CLAIMS, noise_floor, resolved_half_widths
 from orthograd.reporting.text import listing, method_label, number, seeds_text
@@ -47,8 +47,8 @@ def accuracy(data: ExperimentData) -> Caption:
         "to that of the retrained models, in percentage points (lower is better); gap: mean of |Δ| over "
         f"forget, retain and test; {floor_text(data)}. {_spread(data)} Target: runs that reached the forget target / "
         "all runs. Rank: by mean gap, among the methods that reached the target in every seed; others are "
-        f"not ranked (–). {_equivalent_to_retrained(data)}{_published(data)}{_diverged(data)}Elsewhere – means not "
-        "defined. "
+        f"not ranked (–). {_equivalent_to_retrained(data)}{_published(data)}{_unmoved(data)}{_diverged(data)}"
+        "Elsewhere – means not defined. "
         + _claims(
             data,
             "smallest mean gap, where that of each other ranked method is larger by an interval, paired by seed, "
@@ -116,8 +116,20 @@ def _published(data: ExperimentData) -> str:
         return ""
     return (
         "Published: the published default parameters, run by the method's own rule to its own end whether "
-        "or not the target was reached; not ranked. "
+        "or not the target was reached; not ranked. Batch normalisation keeps the original model's statistics, as in "
+        "every run here; the published training may have updated them. "
     )
+
+
+def _unmoved(data: ExperimentData) -> str:
+    unmoved = data.runs[
+        ~data.runs["method"].isin((ORIGINAL, RETRAINED)) & (data.runs["weight_distance_original"] == 0)
+    ]
+    counts = unmoved.groupby("method", sort=False).size()
+    if counts.empty:
+        return ""
+    named = listing([f"{method_label(str(method))} ({count})" for method, count in counts.items()])
+    return f"Runs that left every weight as it was: {named}. "
 
 
 def paired(data: ExperimentData) -> Caption:
@@ -178,7 +190,8 @@ def membership(data: ExperimentData) -> Caption:
         "percent. SVC: on the confidence in the true class. Chance, and ideal: 0.5 and 50%; for SVC, "
         "non-members (percent of the forget set that it calls so) the ideal is the row Retrained. Average gap: "
         "mean |Δ| over forget, retain, test accuracy and that share, in percentage points. "
-        f"{_spread(data)} {_OVER_SAMPLES[data.n == 1]} Controls: each attack has to catch the original model, to catch a fake that only "
+        f"{_spread(data)} {_OVER_SAMPLES[data.n == 1]} "
+        "Controls: each attack has to catch the original model, to catch a fake that only "
         "changes the arg-max on the forget set, and to be at chance on the retrained models (95% intervals over "
         "samples, for the retrained models of all seeds together). "
         f"{_doubts(data)} {_claims(data, None)}",

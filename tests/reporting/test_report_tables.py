@@ -316,7 +316,10 @@ def test_one_seed_shows_no_interval():
 
 def test_attacks_on_a_single_model_have_its_interval_over_samples():
     frames = make_frames((4,))
-    frames[0].loc[frames[0]["method"] == "ft", ["mia_tpr_at_1_fpr_low", "mia_tpr_at_1_fpr_high"]] = 0.0025, 0.031
+    frames[0].loc[frames[0]["method"] == "ft", ["mia_tpr_at_1_fpr_low", "mia_tpr_at_1_fpr_high"]] = (
+        0.0025,
+        0.031,
+    )
     alone = membership_table(ReportData.of_frames(*frames).select(make_experiment()))
     rows = {row[0].text: row for row in alone.rows}
     tpr, gap = alone.header.index("Low loss, TPR"), alone.header.index("Average gap")
@@ -442,6 +445,18 @@ def test_an_attack_that_failed_a_control_is_marked_with_the_reason(frames):
     believed = membership_table(data.select(make_experiment("class")))
     assert "All attacks passed in every seed." in believed.caption.notes
     assert not any(cell.doubtful for row in believed.rows for cell in row)
+
+
+def test_runs_in_which_no_weight_moved_are_named(frames):
+    runs, *others = frames
+    still = (runs["method"] == "ft") & (runs["seed"] > 0) | (runs["method"] == "original")
+    unmoved = runs.assign(weight_distance_original=runs["weight_distance_original"].where(~still, 0.0))
+    assert (
+        "left every weight"
+        not in accuracy_table(ReportData.of_frames(*frames).select(make_experiment())).caption.text
+    )
+    caption = accuracy_table(ReportData.of_frames(unmoved, *others).select(make_experiment())).caption.text
+    assert "Runs that left every weight as it was: FT (2)." in caption
 
 
 def test_runs_that_diverged_are_named(frames):
