@@ -304,6 +304,28 @@ def test_claim_4_works_where_it_reaches_comes_closer_and_beats_ascent():
     assert _decide(4, _study(_good(_frames()))).outcome == "not testable here"
 
 
+def test_claim_4_tells_what_as_many_retain_images_give():
+    runs, costs, trajectories, controls = _good(_frames())
+    replaced = [
+        frame.assign(proxy=frame["proxy"].where(frame["method"].isin(("original", "retrained")), "shifted"))
+        for frame in (runs, costs, trajectories)
+    ]
+    ours = replaced[0]["method"] == "orthograd"
+    replaced[0].loc[ours, ["test_at_target", "gap"]] += np.array([0.01, 0.02])
+    replaced = [frame[frame["proxy"].notna()] for frame in replaced]
+    frames = [
+        pd.concat(pair, ignore_index=True) for pair in zip((runs, costs, trajectories), replaced, strict=True)
+    ]
+    with_proxy = make_experiment("random", id="T-PROXY", methods=list(ALL), proxy="shifted")
+    study = _study((*frames, controls), [make_experiment("random", methods=list(ALL)), with_proxy])
+    assert (
+        "with retain images (T-IMG-R) minus with the proxy: test accuracy at equal forgetting −1.00 ± 0.00 points and "
+        "gap −2.00 ± 0.00 points." in _decide(4, study).text
+    )
+    others = _study((*frames, controls), [make_experiment("class", methods=list(ALL)), with_proxy])
+    assert "with retain images" not in _decide(4, others).text
+
+
 def test_claim_5_needs_speech(report_data):
     finding = _decide(5, Study(report_data, [make_experiment("random")], POOLS))
     assert finding.outcome == "not testable here"
