@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
@@ -49,6 +50,26 @@ def test_of_speech_nothing_but_the_collected_folder_is_needed_for_its_tables_and
     run = snakemake(folder, *command, *goals)
     assert run.returncode == 0, run.stderr
     assert set(re.findall(r"^rule (\w+):", run.stdout + run.stderr, re.M)) == {"speech_report"}
+
+
+def test_the_tables_of_the_search_need_no_results(tmp_path: Path) -> None:
+    folder = copy_repository(tmp_path / "new")
+    table = folder / "reports/laptop/tables/search.random.csv"
+    command = (
+        "--cores",
+        "1",
+        "--configfile",
+        "config/laptop.yaml",
+        "--config",
+        "from_scores=true",
+        "--",
+        "trials",
+    )
+    run = snakemake(folder, *command)
+    assert run.returncode == 0, run.stderr
+    trials = pd.read_csv(ROOT / "config/tuned/laptop.csv")
+    best = trials[trials["scenario"] == "random"].groupby("method")["score"].max()
+    pd.testing.assert_series_equal(pd.read_csv(table).set_index("method")["score"].sort_index(), best)
 
 
 def test_a_speech_corpus_of_the_users_is_asked_for_by_name(tmp_path: Path) -> None:

@@ -611,6 +611,7 @@ rule all_tables:
         sweeps=expand(f"{REPORT}/tables/{{experiment}}.sizes.csv", experiment=SWEEPS),
         shadows=[ULIRA] if SHADOW_STUDY else [],
         speech=SPEECH_SHOWN,
+        search=TRIALS_TABLES if PROFILE.trials else [],
 
 
 rule page:
