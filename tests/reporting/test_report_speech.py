@@ -503,7 +503,10 @@ def test_every_table_and_figure_names_what_stands_in_and_how_many_speakers(data,
         assert "Whisper-Tiny.en (English-only) in place of Whisper-Tiny" in caption.text
         assert "n = 4 speakers" in caption.text
     assert "no significance is claimed" in tables["pretrained"]["wer"].caption.notes
-    assert "9,999 resamples of whole speakers, seed 0" in tables["pretrained"]["wer"].caption.notes
+    assert (
+        "9,999 resamples of whole speakers with their runs, seed 0"
+        in tables["pretrained"]["wer"].caption.notes
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from orthograd.reporting.text import ABSENT, number
 RESAMPLES = 9999
 SEED = 0
 BOOTSTRAP = (
-    f"Brackets: {LEVEL:.0%} percentile interval of a bootstrap over speakers ({RESAMPLES:,} resamples of whole "
-    f"speakers, seed {SEED})"
+    f"Brackets: {LEVEL:.0%} percentile interval of a bootstrap over forgotten speakers ({RESAMPLES:,} resamples of "
+    f"whole speakers with their runs, seed {SEED}); the other voices are held fixed, so that it does not say how "
+    "different ones would have fared"
 )
 
 
@@ -130,6 +131,7 @@ def spread_note(n: int) -> str:
     if n == 1:
         return "One forgotten speaker (n = 1): no spread is shown."
     return (
-        "Mean ± standard deviation over forgotten speakers (runs with several seeds are pooled within the speaker). "
+        "Mean ± standard deviation over forgotten speakers (the seeds of a speaker count as one: the words of all "
+        "together; at equal forgetting and for membership the mean). "
         f"{BOOTSTRAP}; none where all have the same value. {significance_text(n)}."
     )
