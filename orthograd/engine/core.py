@@ -145,14 +145,20 @@ class OrthoGrad:
     def backward(self, forget_losses: Tensor, retain_losses: Tensor) -> Diagnostics:
         """Add the direction to ``p.grad`` from two vectors of per-sample losses, and free their graph.
 
+        With ``solver="materialize"`` the graph of the retain losses is left.
+
         Args:
             forget_losses: (m,), one loss for each forget sample, attached to the graph of the model.
             retain_losses: (k,), one loss for each retain sample, from the same or from another forward pass.
 
         Raises:
             ValueError: If a vector is empty, not a vector, in half precision, not finite, or does not depend
-                on the trainable parameters of the model; if losses mix samples; if a BatchNorm layer is in
-                training mode.
+                on the trainable parameters of the model; if losses mix samples (not checked with
+                ``solver="materialize"`` or ``retain="mean"``); if there is no trainable parameter, a BatchNorm
+                layer in training mode or without running statistics, or a sparse embedding; with
+                ``solver="cg"``.
+            RuntimeError: If a certificate fails, an input was changed in place after a layer read it, or the
+                engine was closed.
         """
         if self.solver == "cg":
             raise ValueError(
@@ -188,8 +194,10 @@ class OrthoGrad:
 
         Raises:
             ValueError: For an empty or ragged batch, losses of the wrong shape, mixed, in half precision or
-                not finite, `micro_batch` below 2, or a BatchNorm layer in training mode.
+                not finite, `micro_batch` below 2, a `memory_budget` that is too small, or a model that
+                `backward` refuses too.
             TypeError: If a batch holds something else than tensors.
+            RuntimeError: As for `backward`; with ``solver="cg"`` also where it does not converge.
         """
         start = self._start()
         parameters = self._parameters()

@@ -30,8 +30,10 @@ class Diagnostics:
         retain_mean_norm: ‖mean_i g_r^i‖.
         direction_norm: ‖g‖ of the direction that this call added to ``p.grad``.
         removed_fraction: ‖g_u − g_u⊥‖ / ‖g_u‖, between 0 and 1 (0 if g_u is zero).
-        removed_per_layer: The same ratio for every trainable tensor by its name; only with full diagnostics.
-        max_cosine: Largest |cos(g_u⊥, g_r^i)| over the rows above the noise floor.
+        removed_per_layer: The same ratio for every trainable tensor by its name; with full diagnostics, and
+            always with the Gramian in scope "tensor".
+        max_cosine: Largest |cos(g_u⊥, g_r^i)| over the rows above the noise floor; with ``retain="mean"`` the
+            cosine with the mean retain gradient, which says nothing of single samples.
         max_cosine_measured: True where `max_cosine` was measured on gradients; False where it is the residual
             of the k×k system, blind to rounding errors in the Gramian itself.
         fallbacks: Names of the parameters that no layer formula covered.
@@ -39,7 +41,8 @@ class Diagnostics:
         forward_samples: Samples sent forward by this call (0 where the caller went forward and no module ran
             again). All modules that run again for a fallback count as one pass of the samples.
         backward_samples: Samples sent backward by this call, each pass counted, in the same way; k² for the
-            parameters whose rows take one backward pass for each loss.
+            parameters whose rows take one backward pass for each loss. `OrthoGrad.backward` with solver
+            "materialize" counts each loss once (m + k), although each pass goes through the graph of its batch.
         seconds: Wall-clock seconds of this call.
         engine_bytes: Largest number of bytes that the engine held for rows, tiles, Gramian and gradient
             copies, computed from shapes; the autograd graph is not in it.
