@@ -20,6 +20,8 @@ from orthograd.reads import digest
 # Sets that a step of unlearning loads to measure: the target, the stop rule, the curves and the G-effect.
 MEASURED = frozenset({"forget", "validation", "test", "retain_measured"})
 REFERENCES = ("original", "retrained")
+# Of two means of the same zeros and ones: far less than one image.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -401,8 +403,10 @@ def unlearning_read(evidence: Evidence) -> Check:
     return decide(
         "unlearning data",
         "No method read validation or test images, except held-out images where it declares them; what it was handed "
-        "is the forget set and the retain subset of its split. (The step itself loads validation and test images to "
-        "set the target and to record curves; the stop rule looks at the forget set alone.)",
+        "is the forget set and the retain subset of its split, or a proxy. (The step itself loads validation and test "
+        "images to set the target and to record curves; the stop rule looks at the forget set alone. A proxy is "
+        "compared as a whole here: that none of its images is in a set of the split is checked where it is drawn, by "
+        "`orthograd.data.proxy`, which stops otherwise.)",
         problems,
         f"{len(runs)} runs; held-out images were read by {', '.join(heldout) or 'no method'}"
         + (
@@ -553,17 +557,35 @@ def tuned_parameters(evidence: Evidence) -> Check:
 
 
 def equal_target(evidence: Evidence) -> Check:
-    """One target a split and model."""
+    """One target a split and model, and the one that is stated."""
     runs = unlearned(evidence)
+    keys = ("dataset", "model", "scenario", "seed")
+    originals = {
+        tuple(run["run"][key] for key in keys): run["accuracy"]["validation"]
+        for run in _of_method(evidence, "original")
+    }
+    problems = differing(runs, keys, lambda run: run["outcome"]["target"], "the target")
+    unknown = []
+    for run in runs:
+        stated = run["made_with"]["spec"]["target"]
+        expected = originals.get(tuple(run["run"][key] for key in keys)) if stated is None else stated
+        if expected is None:
+            unknown.append(_name(run))
+        elif abs(run["outcome"]["target"] - expected) > _ROUNDING:
+            problems.append(f"{_name(run)}: its target is {run['outcome']['target']:g}, not {expected:g}")
     return decide(
         "equal target",
-        "All methods of a dataset, model, scenario and seed have the same forget target.",
-        differing(
-            runs, ("dataset", "model", "scenario", "seed"), lambda run: run["outcome"]["target"], "the target"
-        ),
+        "All methods of a dataset, model, scenario and seed have the same forget target: that of the config, and where "
+        "it has none the original model's accuracy on the validation images, as its evaluation found it.",
+        problems,
         f"{len(runs)} runs",
         files_of(runs),
-        no_runs(runs, "unlearning run"),
+        no_runs(runs, "unlearning run")
+        or (
+            f"no original model's accuracy is there for {unknown[0]} ({len(unknown)} runs)"
+            if unknown
+            else None
+        ),
     )
 
 

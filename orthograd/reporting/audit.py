@@ -160,8 +160,9 @@ def claims_table(claims: Sequence[tuple[Claim, Finding]]) -> Table:
     ]
     notes = (
         "The tests are fixed in the code, whatever the data say; results of earlier versions were published "
-        "before they were written. ± is the half-width of the 95% t-interval over seeds. What holds here "
-        "is said of these data and models, see the substitutes."
+        "before they were written. ± is the half-width of the 95% t-interval over seeds, in "
+        "speech over forgotten speakers (where ± in its tables is the standard deviation). What holds here is said "
+        "of these data and models, see the substitutes."
     )
     header = ("Claim of the paper", "Here", "Numbers", "Test")
     return _table("claims", "Claims of the paper", notes, frame, header, rows, (0.2, 0.1, 0.35, 0.3))

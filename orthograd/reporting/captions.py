@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE
 from orthograd.metrics.retraining import GAP_SETS
-from orthograd.reporting.choices import TARGETS, leads, obstacle, target_leads, turned
+from orthograd.reporting.choices import TARGETS, compared, leads, obstacle, target_leads, turned
 from orthograd.reporting.data import ExperimentData
 from orthograd.reporting.experiment import ORIGINAL, ORTHOGRAD, RETRAINED
 from orthograd.reporting.ranking import significance_text
@@ -245,7 +245,9 @@ def cost(data: ExperimentData) -> Caption:
         data.experiment.title,
         _setting(data),
         "Wall-clock seconds of unlearning (of training in the rows Original and Retrained), peak memory "
-        "above the start in MiB, samples passed forward and backward, RTE = time to retrain / time of the "
+        "above the start in MiB, of unlearning up to the first check (what a method first does later, as SCRUB's "
+        "repair may be, is not in it; of all of training in the rows Original and Retrained), samples passed forward "
+        "and backward, RTE = time to retrain / time of the "
         f"method (higher is cheaper). {_spread(data)} Times depend on the machine. {_claims(data, None)}",
     )
 
@@ -284,6 +286,9 @@ def choices(data: ExperimentData) -> Caption:
         of_model = f" ({model})" if len(data.experiment.models) > 1 else ""
         for column, words in (("test_at_target", "At equal forgetting"), ("gap", "By gap")):
             found = leads(data, model, column)
+            if found:
+                baselines = listing([method_label(run) for run in compared(data, model, column)])
+                sentences.append(f"{words}{of_model} the best is that of {baselines}.")
             if column == "test_at_target" and found:
                 others = target_leads(data, model)
                 found += others
@@ -312,7 +317,8 @@ def choices(data: ExperimentData) -> Caption:
         f"({listing([f'{100 * shift:+g}'.replace('-', '−') for shift in TARGETS])}) from the target, of runs that came "
         "by it and by the target in every seed; interpolated between the checks at which the test accuracy was "
         "recorded, which lie far apart. The best of several baselines is chosen after the fact, seed by seed, in their "
-        f"favour. {' '.join(sentences)} {_claims(data, None)}",
+        "favour; an experiment with more of them, or with harder ones, may show another sign. "
+        f"{' '.join(sentences)} {_claims(data, None)}",
     )
 
 
@@ -335,7 +341,7 @@ def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
         f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
         "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind "
         "it the method went on for the curve alone. Shaded: range of the test accuracy of all retrained "
-        f"models ({_references(data)})."
+        f"models ({_references(data)}). A fall of all curves to 0: outputs that are no longer finite."
     )
     if without_steps:
         methods = listing([method_label(method) for method in without_steps])

@@ -67,8 +67,11 @@ def at_other_target(data: ExperimentData, model: str, run: str, shift: float) ->
     found: dict[int, float] = {}
     for seed, target, diverged in zip(rows["seed"], rows["target"], rows["diverged"], strict=True):
         way = ways[ways["seed"] == seed].sort_values("step").dropna(subset=["accuracy_test"])
-        # All outputs of a model that diverged count as wrong, which is no forgetting.
-        way = way.iloc[:-1] if diverged else way
+        # All outputs of a model that diverged count as wrong, which is no forgetting; behind the target no run is said
+        # to have diverged, but not one right answer on both sets is no model either.
+        last = way[["accuracy_forget", "accuracy_test"]].iloc[-1:]
+        broken = diverged or bool((last == 0).all(axis=None))
+        way = way.iloc[:-1] if broken else way
         value = at_forget_accuracy(
             way["accuracy_forget"].tolist(), way["accuracy_test"].tolist(), target + shift
         )
@@ -88,13 +91,18 @@ def comparable(data: ExperimentData, model: str, column: str, shift: float = 0.0
     return known
 
 
+def compared(data: ExperimentData, model: str, column: str) -> list[str]:
+    """The baselines of which the best one of each seed is beside the forms: those that have a value in every seed."""
+    return [run for run in comparable(data, model, column) if run not in forms(data)]
+
+
 def leads(data: ExperimentData, model: str, column: str) -> list[Lead]:
     """The lead of every form that can be compared; empty where no form or no baseline can, see `obstacle`."""
     known = comparable(data, model, column)
-    baselines = [values for run, values in known.items() if run not in forms(data)]
+    baselines = compared(data, model, column)
     if not baselines:
         return []
-    best = pd.concat(baselines, axis=1).max(axis=1)
+    best = pd.concat([known[run] for run in baselines], axis=1).max(axis=1)
     return [Lead(run, 100 * (known[run] - best)) for run in forms(data) if run in known]
 
 

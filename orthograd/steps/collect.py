@@ -97,9 +97,10 @@ def run(arguments: Namespace) -> None:
 
 
 def evidence(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the audit looks at of each run: which it is, how it ended, how it was made and evaluated."""
+    """What the audit looks at of each run: which it is, how it ended and scores, how it was made and evaluated."""
+    keys = ("run", "outcome", "accuracy", "made_with", "evaluated_with")
     return [
-        {"file": str(path)} | {key: record[key] for key in ("run", "outcome", "made_with", "evaluated_with")}
+        {"file": str(path)} | {key: record[key] for key in keys}
         for path, record in zip(paths, records, strict=True)
     ]
 

@@ -224,7 +224,7 @@ def test_claim_3_by_the_slopes():
     finding = _decide(3, _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0}))
     assert finding.outcome == "supported"
     assert "125, 500 and 2,000 retain images" in finding.text
-    assert "0.50 ± 0.00 points (at equal forgetting) and 0.50 ± 0.00 points (by gap)" in finding.text
+    assert "0.50 ± 0.00 points (at equal forgetting) and −0.50 ± 0.00 points (by gap)" in finding.text
     assert "FT, at equal forgetting: 1.50 ± 0.00 points (above 0 in 3 of 3 seeds)" in finding.text
     assert "NegGrad+, by gap: 0.50" in finding.text
     # NegGrad reads no retain data, so that its slope says nothing.
@@ -304,26 +304,61 @@ def test_claim_4_works_where_it_reaches_comes_closer_and_beats_ascent():
     assert _decide(4, _study(_good(_frames()))).outcome == "not testable here"
 
 
-def test_claim_4_tells_what_as_many_retain_images_give():
+def _beside_retain_images(gap=0.01, original_gap=0.5, proxy_at_target=0.0, scenario="random"):
+    """The runs of T-IMG-R, and the same with a proxy, whose gap is so much larger."""
     runs, costs, trajectories, controls = _good(_frames())
+    _plant(runs, "gap", {"original": original_gap})
     replaced = [
         frame.assign(proxy=frame["proxy"].where(frame["method"].isin(("original", "retrained")), "shifted"))
         for frame in (runs, costs, trajectories)
     ]
     ours = replaced[0]["method"] == "orthograd"
-    replaced[0].loc[ours, ["test_at_target", "gap"]] += np.array([0.01, 0.02])
+    replaced[0].loc[ours, ["test_at_target", "gap"]] += np.array([proxy_at_target, gap])
     replaced = [frame[frame["proxy"].notna()] for frame in replaced]
     frames = [
         pd.concat(pair, ignore_index=True) for pair in zip((runs, costs, trajectories), replaced, strict=True)
     ]
     with_proxy = make_experiment("random", id="T-PROXY", methods=list(ALL), proxy="shifted")
-    study = _study((*frames, controls), [make_experiment("random", methods=list(ALL)), with_proxy])
-    assert (
-        "with retain images (T-IMG-R) minus with the proxy: test accuracy at equal forgetting −1.00 ± 0.00 points and "
-        "gap −2.00 ± 0.00 points." in _decide(4, study).text
-    )
-    others = _study((*frames, controls), [make_experiment("class", methods=list(ALL)), with_proxy])
-    assert "with retain images" not in _decide(4, others).text
+    return _study((*frames, controls), [make_experiment(scenario, methods=list(ALL)), with_proxy])
+
+
+def test_claim_4_compares_the_proxy_with_as_many_retain_images():
+    finding = _decide(4, _beside_retain_images())
+    assert finding.outcome == "supported"
+    words = "gap with the proxy minus that with as many retain images (T-IMG-R)"
+    assert f"{words} 1.00 ± 0.00 points" in finding.text
+    # More than two points are too many.
+    assert _decide(4, _beside_retain_images(gap=0.03)).outcome == "not supported"
+    # Of another scenario they say nothing.
+    others = _decide(4, _beside_retain_images(gap=0.03, scenario="class"))
+    assert (others.outcome, words in others.text) == ("supported", False)
+
+
+def test_claim_4_blames_no_proxy_for_what_retain_images_do_not_bring_either():
+    finding = _decide(4, _beside_retain_images(original_gap=0.0))
+    assert finding.outcome == "not testable here"
+    assert "this says nothing of the proxy" in finding.text
+    # A proxy that costs too much is found out all the same.
+    assert _decide(4, _beside_retain_images(gap=0.03, original_gap=0.0)).outcome == "not supported"
+
+
+def test_claim_4_does_not_pass_over_the_comparison_that_orthograd_has_no_value_for():
+    finding = _decide(4, _beside_retain_images(proxy_at_target=np.nan))
+    assert finding.outcome == "not testable here"
+    assert "not compared with NegGrad: OrthoGrad passed the target with the first step" in finding.text
+
+
+def test_claim_3_is_not_fooled_by_slopes_that_are_noise():
+    study = _dependence({"orthograd": 0.5, "ft": 2.0, "neggrad_plus": 1.0})
+    runs = study.data.runs
+    # FT's slopes are 3, −3 and 0.3 points a doubling, seed by seed: large each, but no dependence.
+    for seed, slope in ((0, 0.03), (1, -0.03), (2, 0.003)):
+        for size in SIZES:
+            rows = (runs["method"] == "ft") & (runs["seed"] == seed) & (runs["retain_size"] == size)
+            runs.loc[rows, "test_at_target"] = 0.7 + slope * np.log2(size / SIZES[0])
+    finding = _decide(3, study)
+    assert finding.outcome == "not supported"
+    assert "FT, at equal forgetting: −0.40 ± " in finding.text
 
 
 def test_claim_5_needs_speech(report_data):
@@ -363,6 +398,25 @@ def test_claim_6_takes_the_baselines_that_both_ends_have():
     finding = _decide(6, study)
     assert finding.outcome == "not testable here"
     assert "of OrthoGrad and of the same baseline" in finding.text
+
+
+def test_claim_6_asks_for_a_lead_over_the_baselines_that_read_no_retain_image_as_well():
+    frames = _good(_frames(sizes=(500, POOL)))
+    for size, ours in ((500, 0.89), (POOL, 0.85)):
+        _plant(frames[0], "test_at_target", {"orthograd": ours, "ft": 0.84}, size)
+    # NegGrad is in T-IMG-R alone.
+    _plant(frames[0], "test_at_target", {"neggrad": 0.88}, 500)
+    sweep = _sweep((500, POOL), ("orthograd", "ft", "neggrad_plus"))
+    experiments = [make_experiment(kind, methods=list(ALL)) for kind in ("random", "class")]
+    finding = _decide(6, _study(frames, [*experiments, *sweep]))
+    assert finding.outcome == "supported"
+    assert "1.00 points with 500 retain images, −3.00 with all 4,500" in finding.text
+    # A lead that is none cannot shrink.
+    _plant(frames[0], "test_at_target", {"neggrad": 0.9}, 500)
+    finding = _decide(6, _study(frames, [*experiments, *sweep]))
+    assert finding.outcome == "not testable here"
+    assert "−1.00 points with 500" in finding.text
+    assert "there is no lead that could shrink" in finding.text
 
 
 def test_claim_6_not_testable_without_the_full_retain_set():

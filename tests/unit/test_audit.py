@@ -201,6 +201,11 @@ def _set(method: str, *keys: str, value: object) -> Callable[[Evidence], None]:
     return plant
 
 
+def _without_a_stated_target(evidence: Evidence) -> None:
+    _run(evidence, "original")["accuracy"]["validation"] = 0.123
+    _run(evidence, "ft")["made_with"]["spec"]["target"] = None
+
+
 def _other_retain(evidence: Evidence) -> None:
     _run(evidence, "ft")["made_with"]["method_reads"]["retain"]["sha256"] = "0" * 64
 
@@ -239,6 +244,8 @@ def _lost_file(evidence: Evidence) -> None:
         (_method_got_proxy("validation"), "unlearning data", "is not the retain subset of 16 images"),
         (_no_proxy, "unlearning data", "the method's proxy is a set of the split"),
         (_set("ft", "outcome", "target", value=0.5), "equal target", "2 values of the target"),
+        (_without_a_stated_target, "equal target", "not 0.123"),
+        (_set("ft", "made_with", "spec", "target", value=0.123), "equal target", "not 0.123"),
         (_other_retain, "equal retain subset", "2 values of the retain subset"),
         (_seed_missing, "seeds", "ft: seeds [0]"),
         (_set("ft", "made_with", "machine", "torch", value="1.0"), "machine and versions", "torch: "),

@@ -38,7 +38,7 @@ def unlearns_a_speaker(studies: Sequence[SpeechData]) -> Finding:
     return Finding(joined(outcomes), " ".join(texts))
 
 
-def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool, str]:
+def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool | None, str]:
     rises = {
         group: 100 * (data.rate(setting, ORTHOGRAD, group) - data.rate(setting, ORIGINAL, group))
         for group in (HELD_OUT, TEST, RETAIN_SPEAKERS)
@@ -55,7 +55,11 @@ def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool, str]:
         for group, difference in kept.items()
     ]
     arrived = reached is not None and reached.reached == reached.runs
-    good = arrived and forgot.holds and all(difference.holds for difference in kept.values())
+    good: bool | None = arrived and forgot.holds and all(difference.holds for difference in kept.values())
+    if reached is not None and arrived and reached.at_start:
+        # Their rise is 0 by construction.
+        good = None
+        parts.append("not testable, as there was nothing to forget in some runs")
     return good, f"{'; '.join(parts)}. {sample_text(data.n(setting), 'speaker')}"
 
 

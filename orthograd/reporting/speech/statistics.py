@@ -122,7 +122,8 @@ def speakers_text(n: int) -> str:
 def significance_text(n: int) -> str:
     """What so many speakers allow to be said about differences."""
     if n < MIN_SEEDS_FOR_CLAIMS:
-        return f"{speakers_text(n)}: no significance is claimed, and intervals of so few are too narrow"
+        extremes = ", of three the smallest and the largest value" if n == 3 else ""
+        return f"{speakers_text(n)}: no significance is claimed, and intervals of so few are too narrow{extremes}"
     return f"{speakers_text(n)}; intervals are not corrected for multiple comparisons"
 
 

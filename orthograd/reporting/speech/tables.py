@@ -282,7 +282,8 @@ def cost_table(data: SpeechData, setting: Setting) -> Table:
     )
     notes = (
         "Of one run: until it stopped, without transcribing. Runs: those that took a step, of which the means are; one "
-        "that is at its target before the first step is left out. Peak MiB: of the process. Forward, backward: "
+        "that is at its target before the first step is left out. Peak MiB: above what was in use before, up to the "
+        "first check of the run. Forward, backward: "
         f"utterances that passed so through the model. {spread} ({speakers_text(n)}). –: not measured."
     )
     header = ("Method", "Runs", *(cost.label for cost in _COSTS.values()))
@@ -358,7 +359,9 @@ def membership_table(data: SpeechData, setting: Setting) -> Table:
         "Area under the ROC curve of how far the loss of the given transcript lies below that of the released model, "
         "which heard none of the utterances, so that it does not matter how easy a voice or a sentence is. Members "
         "have the larger fall, a direction fixed beforehand: 0.5 is chance, above it the utterances are still "
-        f"remembered, below it they are worse than unseen ones. {attacks} {spread_note(data.n(setting))}"
+        f"remembered, below it they are worse than unseen ones. {attacks} "
+        "Controls: 95% t-intervals over forgotten speakers, or for a single one over its utterances. "
+        f"{spread_note(data.n(setting))}"
     )
     header = [
         attack.label + ("" if verdicts[name].passed else DOUBTFUL)
