@@ -89,7 +89,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="boundary_shrink",
     rule="θ ← θ − η ∇CE(f(x_f), y'), y' the likeliest wrong class of the original model at the FGSM neighbour of x_f",
-    source="Chen et al. 2023, CVPR; the official code keeps the true class where the attack fails",
+    source="Chen et al. 2023 (arXiv:2303.11570); the official code keeps the true class where the attack fails",
     reads=frozenset({"forget"}),
     params=Params,
     published=base.Published(

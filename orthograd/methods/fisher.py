@@ -91,7 +91,8 @@ METHOD = base.Method(
     name="fisher",
     rule="θ ← θ + N(0, α min(1/(F_r + 1e-8), 1e3)), averaged over dimension 1, ×10 on one-dimensional parameters; "
     "published once, here with growing noise of one draw until the stopping rule ends it",
-    source="Golatkar et al. 2020; F_r by single samples, without the official code's special rules for the last layer",
+    source="Golatkar et al. 2020 (arXiv:1911.04933); F_r by single samples, without the official code's special "
+    "rules for the last layer",
     reads=frozenset({"retain"}),
     params=Params,
     published=base.Published({"alpha": 1e-6, "strengths": 1}, "official code of Golatkar et al. 2020"),

@@ -39,12 +39,12 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="ft",
     rule="θ ← θ − η ∇L_r",
-    source="fine-tuning baseline of Golatkar et al. 2020",
+    source="fine-tuning baseline of Golatkar et al. 2020 (arXiv:1911.04933)",
     reads=frozenset({"retain"}),
     params=Params,
     published=base.Published(
         {"learning_rate": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 64, "passes": 10},
-        "common default of the baseline in published comparisons; the batch size is ours",
+        "code of Fan et al. 2024 (OPTML-Group/Unlearn-Saliency, 9576623): FT; the batch size is ours (there 256)",
     ),
     run=run,
     scenarios=base.ALL,

@@ -110,7 +110,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 
 METHOD = base.Method(
     name="gdr_gma",
-    rule="θ ← AdamW((1−λ) g_r' + λ g_f'), g' without conflict in each tensor, λ = 1/(1 + exp(γ(L_r − ε)))",
+    rule="θ ← AdamW((1−λ) g_r' + λ g_f'), g' without conflict in each tensor (in the last one from "
+    "the second pass on also with the forget gradients of the pass before), λ = 1/(1 + exp(γ(L_r − ε)))",
     source="Lin et al. 2024, ACM Multimedia; the past gradients are left as they are, which the official code adds up "
     "in place",
     reads=frozenset({"forget", "retain"}),

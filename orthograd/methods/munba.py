@@ -98,7 +98,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="munba",
     rule="θ ← θ − η clip(a_r g_r + a_f g_f'), a_i = 1/(‖g_i‖ √(1 + cos(g_r, g_f'))), g_f' with wrong labels",
-    source="Wu and Harandi 2025; the official code draws from all labels, the true one among them",
+    source="Wu and Harandi 2025 (arXiv:2411.15537); the official code draws from all labels, the true one among them",
     reads=frozenset({"forget", "retain"}),
     params=Params,
     published=base.Published(

@@ -39,12 +39,13 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="neggrad",
     rule="θ ← θ + η ∇L_f",
-    source="gradient-ascent baseline of Golatkar et al. 2020",
+    source="gradient-ascent baseline of Golatkar et al. 2020 (arXiv:1911.04933)",
     reads=frozenset({"forget"}),
     params=Params,
     published=base.Published(
         {"learning_rate": 1e-4, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 64, "passes": 5},
-        "common default of the baseline in published comparisons; the batch size is ours",
+        "code of Fan et al. 2024 (OPTML-Group/Unlearn-Saliency, 9576623): GA; without its momentum of 0.9 and weight "
+        "decay of 0.0005; the batch size is ours (there 256)",
     ),
     run=run,
     scenarios=base.ALL,

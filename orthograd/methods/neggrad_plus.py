@@ -47,7 +47,7 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="neggrad_plus",
     rule="θ ← θ − η ∇(α L_r − (1−α) L_f)",
-    source="baseline of Kurmanji et al. 2023",
+    source="baseline of Kurmanji et al. 2023 (arXiv:2302.09880)",
     reads=frozenset({"forget", "retain"}),
     params=Params,
     published=base.Published(

@@ -38,7 +38,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="orthograd_kl",
     rule="θ ← θ − η (α mean(g_r) − (1−α) g_u⊥), g_r = ∇KL(original ‖ model), which is 0 at the start",
-    source="retain loss of arXiv:2503.02312 in the place of the cross-entropy",
+    source="arXiv:2503.02312, of which public sources name cross-entropy or KL to the original model as the retain "
+    "loss; here the latter",
     reads=frozenset({"forget", "retain"}),
     params=Params,
     published=None,

@@ -58,7 +58,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="random_label",
     rule="θ ← θ − η ∇(L_f' + α L_r), L_f' the cross-entropy with wrong labels",
-    source="Golatkar et al. 2020; labels other than the true one as in Fan et al. 2024 (arXiv:2310.12508)",
+    source="Golatkar et al. 2020 (arXiv:1911.04933); labels other than the true one, drawn once, where the code of "
+    "Fan et al. 2024 (arXiv:2310.12508) draws from all classes anew in each pass",
     reads=frozenset({"forget", "retain"}),
     params=Params,
     published=base.Published(
@@ -71,7 +72,8 @@ METHOD = base.Method(
             "retain_batch": 64,
             "passes": 10,
         },
-        "common default of the baseline in published comparisons; α and the batch sizes are ours",
+        "code of Fan et al. 2024 (OPTML-Group/Unlearn-Saliency, 9576623): RL, there with the mask of SalUn; α and "
+        "the batch sizes are ours (there 256)",
     ),
     run=run,
     no_speech="its forget loss is on wrong class labels, and transcripts have none",

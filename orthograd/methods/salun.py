@@ -55,7 +55,8 @@ def run(model: nn.Module, data: base.DataView, params: Params) -> base.Updates:
 METHOD = base.Method(
     name="salun",
     rule="θ ← θ − η m ⊙ ∇(L_f' + α L_r), m = 1 where |∇L_f| is largest, L_f' with wrong labels",
-    source="Fan et al. 2024 (arXiv:2310.12508)",
+    source="Fan et al. 2024 (arXiv:2310.12508); labels other than the true one, drawn once, where their code draws "
+    "from all classes anew in each pass",
     reads=frozenset({"forget", "retain"}),
     params=Params,
     published=base.Published(

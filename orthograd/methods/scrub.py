@@ -93,7 +93,8 @@ PUBLISHED = base.Published(
 
 METHOD = base.Method(
     name="scrub",
-    rule="in turns θ ← θ + η ∇KL_T(original ‖ θ) on forget data, θ ← θ − η ∇(γ L_r + α KL_T(original ‖ θ))",
+    rule="in the first max_rounds rounds θ ← θ + η ∇KL_T(original ‖ θ) on forget data; in every round θ ← θ − η "
+    "∇(γ L_r + α KL_T(original ‖ θ)) on retain data",
     source="Kurmanji et al. 2023 (arXiv:2302.09880)",
     reads=frozenset({"forget", "retain"}),
     params=Params,
