@@ -226,7 +226,8 @@ def choices(data: ExperimentData) -> RenderedFigure:
             ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
             ax.set_yticks(range(len(rows)), rows if index % 2 == 0 else [])
             title, _ = LEADS[column]
-            ax.set_title(title + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            # On two lines, each narrower than its panel.
+            ax.set_title(title.replace(", ", ",\n") + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
             sns.despine(ax=ax)
         handles = [
