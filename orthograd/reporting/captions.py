@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from orthograd.metrics.resolution import MIN_SEEDS_FOR_EQUIVALENCE
 from orthograd.metrics.retraining import GAP_SETS
 from orthograd.reporting.choices import TARGETS, compared, leads, obstacle, target_leads, turned
@@ -100,14 +102,20 @@ def floor_text(data: ExperimentData) -> str:
     return "the row Retrained has none, since a noise floor needs two references a seed"
 
 
-def _diverged(data: ExperimentData) -> str:
-    counts = data.runs[data.runs["diverged"]].groupby("method", sort=False).size()
+def _counted(words: str, runs: pd.DataFrame) -> str:
+    """The words, and how many of the runs each method has; empty where there are none."""
+    counts = runs.groupby("method", sort=False).size()
     if counts.empty:
         return ""
     named = listing([f"{method_label(str(method))} ({count})" for method, count in counts.items()])
-    return (
+    return f"{words}: {named}. "
+
+
+def _diverged(data: ExperimentData) -> str:
+    return _counted(
         "Runs whose weights or outputs were not finite in the end count as 'target not reached', and all "
-        f"their predictions that are not finite as wrong: {named}. "
+        "their predictions that are not finite as wrong",
+        data.runs[data.runs["diverged"]],
     )
 
 
@@ -122,14 +130,9 @@ def _published(data: ExperimentData) -> str:
 
 
 def _unmoved(data: ExperimentData) -> str:
-    unmoved = data.runs[
-        ~data.runs["method"].isin((ORIGINAL, RETRAINED)) & (data.runs["weight_distance_original"] == 0)
-    ]
-    counts = unmoved.groupby("method", sort=False).size()
-    if counts.empty:
-        return ""
-    named = listing([f"{method_label(str(method))} ({count})" for method, count in counts.items()])
-    return f"Runs that left every weight as it was: {named}. "
+    unlearned = ~data.runs["method"].isin((ORIGINAL, RETRAINED))
+    still = data.runs["weight_distance_original"] == 0
+    return _counted("Runs that left every weight as it was", data.runs[unlearned & still])
 
 
 def paired(data: ExperimentData) -> Caption:
@@ -288,7 +291,7 @@ def choices(data: ExperimentData) -> Caption:
             found = leads(data, model, column)
             if found:
                 baselines = listing([method_label(run) for run in compared(data, model, column)])
-                sentences.append(f"{words}{of_model} the best is that of {baselines}.")
+                sentences.append(f"{words}{of_model} the best one is among {baselines}.")
             if column == "test_at_target" and found:
                 others = target_leads(data, model)
                 found += others

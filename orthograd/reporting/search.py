@@ -184,18 +184,18 @@ def opening(data: SearchData) -> str:
         f"Choosing parameters without a retrained model cost {_points(found['regret'].median())} percentage points of "
         f"gap at the median of {searches}, and {_points(worst['regret'])} at most "
         f"({method_label(worst['method'])}, scenario {worst['scenario']}), against the nearest trial at "
-        "the target. The gap holds the distance of the very validation accuracy that the score is, and the choice is "
-        f"among few trials at the target ({_fewest(found)}), so that this regret is rather small by construction.",
+        "the target. The gap holds the distance of the very validation accuracy that the score is, and only the "
+        f"{_from_to(found['trials_reached'])} trials of a method that reached the target compete, so that this regret "
+        "is rather small by construction.",
         *_never_reached(found),
         *_forgot_nothing(found),
     ]
     return " ".join(sentences)
 
 
-def _fewest(found: pd.DataFrame) -> str:
-    """How many trials of a method were at the target."""
-    least, most = found["trials_reached"].min(), found["trials_reached"].max()
-    return str(least) if least == most else f"{least} to {most}"
+def _from_to(counts: pd.Series) -> str:
+    """'16', or '0 to 16' where they differ."""
+    return str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
 
 
 def _searches(found: pd.DataFrame) -> str:
@@ -236,7 +236,7 @@ def setting(data: SearchData) -> str:
     tuning = data.tuning
     seeds = listing([str(seed) for seed in tuning.seeds])
     counts = results(data)["trials"]
-    trials = str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    trials = _from_to(counts)
     limit = (
         ""
         if counts.min() == tuning.trials

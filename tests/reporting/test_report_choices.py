@@ -47,6 +47,7 @@ def test_leads_over_the_best_baseline_of_each_seed():
     assert (
         "At equal forgetting the sign of the mean is another one for OrthoGrad, mean." in choices(data).notes
     )
+    assert "At equal forgetting the best one is among FT and NegGrad." in choices(data).notes
 
 
 def test_by_gap_less_is_better_and_the_target_has_to_be_reached():
@@ -108,6 +109,16 @@ def test_another_target_is_read_off_the_trajectories_at_the_recorded_checks():
     # Between the original model and the first recorded check there is no model of the method; nor beyond the last one.
     assert at_other_target(data, "small_resnet", "orthograd", 0.15).isna().all()
     assert at_other_target(data, "small_resnet", "orthograd", -0.15).isna().all()
+
+
+def test_outputs_that_are_no_longer_finite_are_no_way_to_another_target():
+    data = _study()
+    runs = data.runs.assign(target=0.8)
+    # Behind its target a run blows up, all predictions count as wrong; it is not said to have diverged.
+    data = _ways(replace(data, runs=runs), "orthograd", [1, 0.9, 0.79, 0.0], [0.9, 0.88, 0.86, 0.0])
+    assert not data.runs["diverged"].any()
+    assert at_other_target(data, "small_resnet", "orthograd", -0.05).isna().all()
+    assert at_other_target(data, "small_resnet", "orthograd", 0.05).notna().all()
 
 
 def test_the_lead_at_another_target_is_over_the_best_baseline_there():

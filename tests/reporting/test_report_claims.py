@@ -338,8 +338,21 @@ def test_claim_4_blames_no_proxy_for_what_retain_images_do_not_bring_either():
     finding = _decide(4, _beside_retain_images(original_gap=0.0))
     assert finding.outcome == "not testable here"
     assert "this says nothing of the proxy" in finding.text
+    # Where the proxy does bring it, that counts.
+    better = _decide(4, _beside_retain_images(gap=-0.02, original_gap=0.04))
+    assert (better.outcome, "says nothing of the proxy" in better.text) == ("supported", False)
     # A proxy that costs too much is found out all the same.
     assert _decide(4, _beside_retain_images(gap=0.03, original_gap=0.0)).outcome == "not supported"
+
+
+def test_claim_4_compares_no_gap_with_runs_that_missed_the_target():
+    study = _beside_retain_images(gap=0.03)
+    runs = study.data.runs
+    missed = (runs["method"] == "orthograd") & (runs["proxy"] != "shifted") & (runs["seed"] == 1)
+    runs.loc[missed, "target_reached"] = False
+    finding = _decide(4, study)
+    assert finding.outcome == "not testable here"
+    assert "(T-IMG-R): not compared, as the latter misses the target in some seed" in finding.text
 
 
 def test_claim_4_does_not_pass_over_the_comparison_that_orthograd_has_no_value_for():

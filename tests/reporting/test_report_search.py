@@ -184,8 +184,8 @@ def test_the_opening_is_silent_of_what_did_not_happen(read):
     assert text == (
         "Choosing parameters without a retrained model cost 0.00 percentage points of gap at the median of 1 search, "
         "and 0.00 at most (OrthoGrad, scenario class), against the nearest trial at the target. The gap holds the "
-        "distance of the very validation accuracy that the score is, and the choice is among few trials at the target "
-        "(3), so that this regret is rather small by construction."
+        "distance of the very validation accuracy that the score is, and only the 3 trials of a method that reached "
+        "the target compete, so that this regret is rather small by construction."
     )
 
 

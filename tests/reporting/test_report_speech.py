@@ -403,6 +403,28 @@ def test_an_attack_off_chance_on_the_retrained_model_is_greyed_with_the_reason()
     assert "is off chance on the retrained model of each speaker: 1.000 [1.000, 1.000]" in table.caption.notes
 
 
+def test_an_attack_that_catches_some_original_models_alone_misses_them():
+    frames = make_frames(speakers=["anna", "bert", "carl"])
+    utterances = frames[0]
+    _released(utterances, [2.0], [2.0], [2.0])
+    # Above chance in all three, but by very different amounts: AUCs of 10/18, 10/18 and 1.
+    for speaker, members in (
+        ("anna", [0.1] * 3 + [0.9] * 3),
+        ("bert", [0.1] * 3 + [0.9] * 3),
+        ("carl", [0.1]),
+    ):
+        own = utterances["speaker"] == speaker
+        rows = own & (utterances["method"] == "original") & (utterances["setting"] == FINE_TUNED)
+        utterances.loc[rows & (utterances["set"] == "forget_train"), "loss"] = np.resize(members, 6)
+        utterances.loc[rows & (utterances["set"] == "forget_heldout"), "loss"] = [0.05, 0.85, 0.95]
+    study = _study(frames)
+    aucs = membership.of_speakers(study, "original", "utterances")
+    assert (aucs > 0.5).all()
+    found = membership.controls(study)["utterances"]
+    half = 4.302652729911 * aucs.std() / np.sqrt(3)
+    assert f"[{aucs.mean() - half:.3f}, {aucs.mean() + half:.3f}] does not exclude chance" in found.reason
+
+
 def test_a_model_that_diverged_has_no_membership_and_an_original_must():
     frames = make_frames(speakers=["anna"])
     _losses(frames[0], "ft", [1.0], [np.nan], [1.0])

@@ -77,6 +77,19 @@ def test_claim_5_not_supported_when_one_run_misses_its_target():
     assert "target reached in 3 of 4 runs" in finding.text
 
 
+def test_claim_5_not_testable_where_there_was_nothing_to_forget():
+    frames = _frames()
+    _plant(frames, "orthograd", "forget_heldout", 1, "bert")
+    runs = frames[1]
+    runs.loc[(runs["method"] == "orthograd") & (runs["speaker"] == "bert"), "steps"] = 0
+    finding = _decide(5, _study(frames))
+    assert finding.outcome == "not testable here"
+    assert "(1 of them before the first step)" in finding.text
+    # What the other speakers lose is no less a refutation.
+    _plant(frames, "orthograd", "test", 2)
+    assert _decide(5, _study(frames)).outcome == "not supported"
+
+
 def test_claim_5_with_five_speakers_goes_by_the_interval():
     frames = _frames(FIVE)
     _plant(frames, "orthograd", "forget_heldout", 0, "anna")

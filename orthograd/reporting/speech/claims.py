@@ -56,8 +56,8 @@ def _unlearns(data: SpeechData, setting: Setting) -> tuple[bool | None, str]:
     ]
     arrived = reached is not None and reached.reached == reached.runs
     good: bool | None = arrived and forgot.holds and all(difference.holds for difference in kept.values())
-    if reached is not None and arrived and reached.at_start:
-        # Their rise is 0 by construction.
+    if reached is not None and arrived and reached.at_start and all(found.holds for found in kept.values()):
+        # The speaker's rise is 0 there by construction. That of others speaks against the claim all the same.
         good = None
         parts.append("not testable, as there was nothing to forget in some runs")
     return good, f"{'; '.join(parts)}. {sample_text(data.n(setting), 'speaker')}"
