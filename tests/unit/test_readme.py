@@ -1,5 +1,6 @@
 """The README is true: its example runs, its table is the config's, its files and profiles exist."""
 
+import html
 import re
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_what_it_points_to_is_there() -> None:
         assert (ROOT / link).exists(), link
     for profile in re.findall(r"config/\w+\.yaml", README):
         assert (ROOT / profile).is_file(), profile
+
+
+def test_results_are_quoted_from_the_committed_page() -> None:
+    quotes = re.findall(r"<!-- quoted from (\S+) -->\n(.*?)<!-- /quoted -->", README, flags=re.DOTALL)
+    assert len(quotes) == 2
+    for page, quote in quotes:
+        text = html.unescape(re.sub(r"<[^>]+>", "", (ROOT / page).read_text(encoding="utf-8")))
+        words = re.sub(r"^> ", "", quote, flags=re.MULTILINE).split()
+        assert " ".join(words) in " ".join(text.split())
 
 
 def test_it_names_every_part_of_the_package() -> None:
