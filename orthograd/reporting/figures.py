@@ -14,6 +14,7 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ from orthograd.reporting.choices import (
 )
 from orthograd.reporting.data import G_EFFECTS, ExperimentData, ReportError, rows_of
 from orthograd.reporting.experiment import ORIGINAL, PUBLISHED, RETRAINED
-from orthograd.reporting.text import METHOD_LABELS, method_label
+from orthograd.reporting.text import METHOD_LABELS, method_label, on_lines
 
 PAGE_WIDTH = 6.75
 """Inches: the text width of a page; fonts are sized for it."""
@@ -226,8 +227,7 @@ def choices(data: ExperimentData) -> RenderedFigure:
             ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="Percentage points")
             ax.set_yticks(range(len(rows)), rows if index % 2 == 0 else [])
             title, _ = LEADS[column]
-            # On two lines, each narrower than its panel.
-            ax.set_title(title.replace(", ", ",\n") + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
+            ax.set_title(on_lines(title) + (f"\n{model}" if len(models) > 1 else ""), fontsize=7.5)
             ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
             sns.despine(ax=ax)
         handles = [
@@ -267,15 +267,15 @@ def tradeoff(data: ExperimentData) -> RenderedFigure:
             )
         columns = min(2, len(models))
         lines = math.ceil(len(models) / columns)
-        legend_columns = columns + 2
-        legend_height = 0.2 * math.ceil(len(handles) / legend_columns)
         width, height = (4.8, 3.3) if columns == 1 else (PAGE_WIDTH, 3.0)
+        ncols = legend_columns(handles, columns + 2, width)
+        legend_height = 0.2 * math.ceil(len(handles) / ncols)
         figure, axes = axes_grid(lines, columns, len(models), width, height * lines + legend_height)
         for ax, model in zip(axes, models, strict=True):
             _tradeoff_panel(ax, data, model, styles)
             if len(models) > 1:
                 ax.set_title(model)
-        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
         return _rendered(figure, data, "tradeoff")
 
 
@@ -402,7 +402,7 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
                 for column, (_, colour, dashes) in curves.items():
                     known = path.dropna(subset=[column])
                     ax.plot(known["step"], 100 * known[column], color=colour, ls=dashes, lw=0.9, zorder=3)
-            ax.set_title(f"{method_label(method)}\n{model}" if several else method_label(method))
+            ax.set_title(on_lines(method_label(method)) + (f"\n{model}" if several else ""))
             ax.set(ylim=_limits(shown), xlim=(0, None))
             ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
             ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -470,7 +470,8 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
             Line2D([], [], color=style.colour, ls=style.dashes, lw=1.4, label=style.label)
             for style in shown.values()
         ]
-        drawing.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        ncols = legend_columns(handles, 3, PAGE_WIDTH)
+        drawing.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
         return _rendered(drawing, data, "orthogonality")
 
 
@@ -528,7 +529,8 @@ def g_effect(data: ExperimentData) -> RenderedFigure:
             )
             for style in shown.values()
         ]
-        drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        ncols = legend_columns(handles, 4, PAGE_WIDTH)
+        drawing.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
         return _rendered(drawing, data, "g_effect")
 
 
@@ -564,6 +566,18 @@ FIGURES: tuple[Callable[[ExperimentData], RenderedFigure], ...] = (
     orthogonality,
 )
 """One function a figure, in the order of ``FIGURE_NAMES``."""
+
+
+def legend_columns(handles: Sequence[Artist], most: int, width: float) -> int:
+    """As many columns, at most so many, as a legend may have in a figure of so many inches: names can be long."""
+    page = Figure(figsize=(width, 1))
+    FigureCanvasAgg(page)
+    for columns in range(most, 1, -1):
+        legend = page.legend(handles=handles, ncols=columns, frameon=False)
+        if legend.get_window_extent().width <= page.bbox.width:
+            return columns
+        legend.remove()
+    return 1
 
 
 def axes_grid(

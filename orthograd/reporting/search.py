@@ -36,7 +36,7 @@ from orthograd.reporting.figures import (
     saved,
 )
 from orthograd.reporting.tables import Cell, Table
-from orthograd.reporting.text import listing, method_label, number, seeds_text
+from orthograd.reporting.text import listing, method_label, number, on_lines, seeds_text
 from orthograd.search import Tuning
 
 SECTION = "search"
@@ -367,8 +367,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, style: MethodStyle) -> None:
     ax.plot(2 * [100 * chosen["score"]], [100 * chosen["gap"], 100 * nearest["gap"]], **_REGRET, zorder=2)
     ax.plot(100 * chosen["score"], 100 * chosen["gap"], **_CHOSEN, zorder=4, clip_on=False)
     ax.plot(100 * nearest["score"], 100 * nearest["gap"], **_NEAREST, zorder=4, clip_on=False)
-    # A long name of a variant takes two lines.
-    ax.set_title(style.label.replace(", ", ",\n"), fontsize=7.5)
+    ax.set_title(on_lines(style.label), fontsize=7.5)
 
 
 def _axes(ax: Axes, trials: pd.DataFrame, left: bool, bottom: bool) -> None:

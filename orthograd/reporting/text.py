@@ -75,6 +75,11 @@ def estimate(value: Interval, scale: float, decimals: int) -> str:
     return f"{mean} ± {number(value.half_width * scale, decimals)}"
 
 
+def on_lines(label: str) -> str:
+    """Each part of 'OrthoGrad, mean, same' on a line of its own, for a narrow panel."""
+    return label.replace(", ", ",\n")
+
+
 def listing(items: list[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     if len(items) < 2:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from report_study import METHODS, make_experiment
@@ -21,6 +22,7 @@ from orthograd.reporting.figures import FIGURES, method_styles
 from orthograd.reporting.names import FIGURE_NAMES
 from orthograd.reporting.text import METHOD_LABELS
 
+ROOT = Path(__file__).resolve().parents[2]
 FUTURE = [f"method_{i:02d}" for i in range(30)]
 
 
@@ -224,11 +226,22 @@ def test_equal_forgetting_keeps_a_method_that_misses_the_target_in_a_seed(report
     assert "how many there is one; the others may be the harder ones): NegGrad." in figure.caption.notes
 
 
-@pytest.mark.parametrize("methods", [[*METHODS, *FUTURE[:20]], METHODS[:2], METHODS[:3]], ids=len)
+# The forms of OrthoGrad in the laptop's ablation, some of which have long names.
+ABLATION = next(
+    experiment["methods"]
+    for experiment in yaml.safe_load((ROOT / "config" / "laptop.yaml").read_text(encoding="utf-8"))[
+        "experiments"
+    ]
+    if experiment["id"] == "T-ABL"
+)
+
+
+@pytest.mark.parametrize("methods", [[*METHODS, *FUTURE[:20]], METHODS[:2], METHODS[:3], ABLATION], ids=len)
 def test_labels_lie_inside_the_figure(report_data, drawn, methods):
     runs, costs, paths = report_data.runs, report_data.costs, report_data.trajectories
+    others = [name for name in (*FUTURE[:20], *ABLATION) if name not in METHODS]
     frames = [
-        pd.concat([frame, *(frame[frame["method"] == "ft"].assign(method=name) for name in FUTURE[:20])])
+        pd.concat([frame, *(frame[frame["method"] == "orthograd"].assign(method=name) for name in others)])
         for frame in (runs, costs, paths)
     ]
     data = ReportData.of_frames(*frames, report_data.controls).select(make_experiment(methods=methods))
@@ -246,6 +259,8 @@ def test_labels_lie_inside_the_figure(report_data, drawn, methods):
         boxes = [ax.get_tightbbox(renderer) for ax in figure.axes]
         legend = figure.legends[0].get_window_extent(renderer)
         assert not any(legend.overlaps(box) for box in boxes)
+        titles = [ax.title.get_window_extent(renderer) for ax in figure.axes if ax.get_title()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(titles, 2))
 
 
 def test_a_method_without_steps_has_no_panel_but_is_named(report_data, drawn):
