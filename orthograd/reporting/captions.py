@@ -374,8 +374,9 @@ def orthogonality(data: ExperimentData) -> Caption:
         data.experiment.title,
         _setting(data),
         "What the projection did in the steps after which a run was checked, up to the unlearned model, one "
-        f"thin line a seed ({seeds_text(data.n)}), for the methods that project off per-sample gradients or their "
-        "mean and say so. Rank: of the span of the batch's retain gradients, at most their number. Part removed: of "
+        f"thin line a seed ({seeds_text(data.n)}; markers to tell methods apart, not at every check), for the methods "
+        "that project off per-sample gradients or their mean and say so. Rank: of the span of the batch's retain "
+        "gradients, at most their number (per tensor: the sum over tensors). Part removed: of "
         "the length of the forget gradient. Condition number (logarithmic): of the retain gradients at unit "
         "length; the mean is a single one, of condition number 1.",
     )

@@ -452,9 +452,12 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
                         color=styles[method].colour,
                         ls=styles[method].dashes,
                         lw=0.9,
-                        # A line through one step is none.
-                        marker="o" if len(path) == 1 else "",
+                        # A few along the way: methods share colours, and a line through one step is none.
+                        marker=styles[method].marker,
+                        markevery=math.ceil(len(path) / 4),
                         ms=3.5,
+                        mec="white",
+                        mew=0.4,
                     )
             if column == "condition_number":
                 ax.set_yscale("log")
@@ -466,10 +469,7 @@ def orthogonality(data: ExperimentData) -> RenderedFigure:
             raise ReportError(
                 f"{data.experiment.id}: no method reports {list(DIAGNOSTICS)}; run the unlearning steps again"
             )
-        handles = [
-            Line2D([], [], color=style.colour, ls=style.dashes, lw=1.4, label=style.label)
-            for style in shown.values()
-        ]
+        handles = [_handle(style) for style in shown.values()]
         ncols = legend_columns(handles, 3, PAGE_WIDTH)
         drawing.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
         return _rendered(drawing, data, "orthogonality")
@@ -516,19 +516,7 @@ def g_effect(data: ExperimentData) -> RenderedFigure:
             sns.despine(ax=ax)
         if not shown:
             raise ReportError(f"{data.experiment.id}: no run has {G_EFFECTS}; run the unlearning steps again")
-        handles = [
-            Line2D(
-                [],
-                [],
-                color=style.colour,
-                ls=style.dashes,
-                marker=style.marker,
-                ms=4,
-                lw=1.4,
-                label=style.label,
-            )
-            for style in shown.values()
-        ]
+        handles = [_handle(style) for style in shown.values()]
         ncols = legend_columns(handles, 4, PAGE_WIDTH)
         drawing.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
         return _rendered(drawing, data, "g_effect")

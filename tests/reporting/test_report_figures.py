@@ -307,5 +307,6 @@ def test_diagnostics_of_a_single_step_can_be_seen(report_data, drawn):
     )
     figures.orthogonality(data.select(make_experiment()))
     (figure,) = drawn
-    assert all(line.get_marker() == "o" for ax in figure.axes for line in ax.lines)
+    marker = method_styles(METHODS)["orthograd"].marker
+    assert all(line.get_marker() == marker for ax in figure.axes for line in ax.lines)
     assert all(ax.lines for ax in figure.axes)
