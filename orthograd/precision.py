@@ -25,6 +25,14 @@ def exact(tensor: Tensor) -> Tensor:
     return tensor.double() if wide_dtype(tensor.device) is torch.float64 else tensor.cpu().double()
 
 
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no entry of floating-point tensors of any shapes is infinite or NaN.
+
+    By their extremes, which are NaN where an entry is: many times faster than an answer for each entry.
+    """
+    return all(bool(torch.stack(torch.aminmax(part)).isfinite().all()) for part in tensors if part.numel())
+
+
 def gradient_eps(tensor: Tensor) -> float:
     """Machine epsilon of the arithmetic from which a gradient came: that of TF32 where float32 may become it.
 

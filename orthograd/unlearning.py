@@ -18,6 +18,7 @@ from orthograd.data.samples import PixelScale, Samples
 from orthograd.evaluation import accuracies, logits
 from orthograd.methods.base import DataName, DataView, Method, Params, Step, trainable
 from orthograd.metrics.geffect import g_effect
+from orthograd.precision import all_finite
 from orthograd.specs import StoppingRule
 
 
@@ -35,7 +36,7 @@ class Run:
             step; each `record_every` steps, on both sides of the target and at the end also what else the watch
             measures, effects as the mean over the steps since the last row. The original model, at step 0, is not
             measured again for each method: what else there is to know of it stands with its own results. The trajectory
-            goes on behind the target up to `curve_steps`.
+            goes on behind the target up to `curve_steps`, there without effects.
         cost: of `steps`, see `Cost`.
         accessed: the data that the method asked for, by name.
     """
@@ -154,14 +155,15 @@ class _Trajectory:
             {"step": point.step, "seconds": point.cost.seconds, self._watch.steered_by: value, **point.values}
         )
 
-    def record(self) -> None:
-        """Add what else the watch measures to the last row, once."""
+    def record(self, effects: bool = True) -> None:
+        """Add what else the watch measures to the last row, once; with or without the effects of what led there."""
         if len(self.rows) - 1 in self._recorded:
             return
         self._recorded.add(len(self.rows) - 1)
         self.rows[-1] |= self._watch.others(self._model)
         # Where a method put adapters in or took them out, parameters have no counterpart.
-        if self._finite and self._before.keys() == self.weights.keys() == self._model.state_dict().keys():
+        here = self._model.state_dict().keys()
+        if effects and self._finite and self._before.keys() == self.weights.keys() == here:
             self._effects(self.rows[-1])
 
     def record_both_sides(self) -> None:
@@ -227,7 +229,7 @@ def unlearn(
     def measure() -> tuple[float, bool]:
         value, outputs = watch.value(model)
         # Finite weights may still give outputs that are not: accuracy 0 is then no forgetting.
-        return value, outputs and all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        return value, outputs and all_finite(model.parameters())
 
     def judge(point: _Point, value: float, sound: bool) -> None:
         nonlocal finite, unlearned, crossed
@@ -305,13 +307,13 @@ def unlearn(
                 check(step.values)
                 if steps >= next_record:
                     next_record = steps + stopping.record_every - steps % stopping.record_every
-                    trajectory.record()
+                    trajectory.record(effects=unlearned is None)
             elif step.complete and not crossed:
                 since.append(here(step.values))
                 memory.disregard(sum(value.nbytes for value in since[-1].weights.values()))
         if step is not None and trajectory.rows[-1]["step"] != steps:
             check(step.values)
-        trajectory.record()
+        trajectory.record(effects=unlearned is None)
         if unlearned is not None:
             _restore(model, unlearned)
     run.trajectory = trajectory.rows

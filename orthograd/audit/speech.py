@@ -25,7 +25,6 @@ LOADED = {
     "unlearned": UNLEARNED_SETS,
     "retain": ("retain",),
     "forget_validation": ("forget_validation",),
-    "recorded_validation": ("validation",),
     "recorded_test": ("test",),
 }
 TRANSCRIBED = "transcribed"

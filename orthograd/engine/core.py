@@ -27,7 +27,7 @@ from orthograd.engine.materialize import (
 from orthograd.engine.projection import default_noise_floor, default_rtol
 from orthograd.engine.recompute import Problem, choose, solve
 from orthograd.engine.solution import Parameters, Settings, Solution
-from orthograd.precision import joint_norm
+from orthograd.precision import all_finite, joint_norm
 
 Scope = Literal["global", "tensor"]
 Retain = Literal["per_sample", "mean"]
@@ -295,7 +295,7 @@ class OrthoGrad:
         start: float,
     ) -> Diagnostics:
         """Accumulate the direction into ``p.grad`` and write the figures down."""
-        if not all(torch.isfinite(part).all() for part in solution.direction):
+        if not all_finite(solution.direction):
             raise NotFiniteError("The direction is not finite although the losses are")
         for parameter, part in zip(parameters.values(), solution.direction, strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)

@@ -10,7 +10,7 @@ from orthograd.engine.batches import Batch, batch_size, take, tree_map
 from orthograd.engine.graph import coarsest_eps
 from orthograd.engine.projection import project_rows
 from orthograd.engine.solution import Parameters, Settings, Solution, merge_spectra
-from orthograd.precision import exact
+from orthograd.precision import all_finite, exact
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 
@@ -125,7 +125,7 @@ def solve_rows(forget: Tensor, rows: Tensor, parameters: Parameters, settings: S
     ``scope="tensor"`` projects within each parameter tensor, as the public code copy does; ``retain="mean"``
     replaces the rows by their mean.
     """
-    if not (torch.isfinite(forget).all() and torch.isfinite(rows).all()):
+    if not all_finite((forget, rows)):
         raise NotFiniteError("A gradient is not finite although the losses are")
     mean = rows.mean(dim=0)
     span = rows if settings.retain == "per_sample" else mean[None]

@@ -57,7 +57,7 @@ RUN_NUMBERS = [
 ]
 CONTROL_COLUMNS = ["dataset", "model", "scenario", "seed", "attack", "passed", "reason"]
 COST_NUMBERS = ["seconds", "peak_bytes", "forward", "backward", "rte"]
-TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_validation", "accuracy_test"]
+TRAJECTORY_ACCURACIES = ["accuracy_forget", "accuracy_test"]
 G_EFFECTS = ["g_effect_forget", "g_effect_retain"]
 TRAJECTORY_NUMBERS = [
     "seconds",

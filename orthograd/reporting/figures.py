@@ -357,7 +357,7 @@ def _unlearning_steps(data: ExperimentData, model: str, method: str) -> pd.DataF
 
 
 def trajectories(data: ExperimentData) -> RenderedFigure:
-    """Forget, validation and test accuracy against the step: one panel a method, one thin line a seed.
+    """Forget and test accuracy against the step: one panel a method, one thin line a seed.
 
     Raises:
         ReportError: no method has a trajectory, or one does not start with the original model (step 0).
@@ -366,7 +366,6 @@ def trajectories(data: ExperimentData) -> RenderedFigure:
     several = len(data.experiment.models) > 1
     curves = {
         "accuracy_forget": ("Forget", COLOURS[3], DASHES[0]),
-        "accuracy_validation": ("Validation", COLOURS[4], DASHES[1]),
         "accuracy_test": ("Test", COLOURS[2], DASHES[3]),
     }
     with mpl.style.context(STYLE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from orthograd.objective import losses
+from orthograd.precision import all_finite
 from orthograd.speech.model import Speller, Utterances
 from orthograd.speech.scores import rates, score
 from orthograd.speech.specs import Decoding
@@ -66,32 +67,32 @@ class WerWatch:
     Attributes:
         listener: transcribes.
         steering: rows of forget_validation; nothing else steers a run.
-        recorded: rows of sets whose WER goes into the trajectory, by name.
+        test: rows whose WER is recorded along a run, for the figures; neither the method nor the stopping rule sees it.
         target: a fraction.
     """
 
     listener: Listener
     steering: Sequence[int]
-    recorded: Mapping[str, Sequence[int]]
+    test: Sequence[int]
     target: float
     steered_by: str = "wer_forget_validation"
 
     def value(self, model: nn.Module) -> tuple[float, bool]:
-        with torch.no_grad():
-            outputs = model(self.listener.speller.utterances.samples(self.steering).images)
-        return self.listener.wer(self.steering), bool(outputs.isfinite().all())
+        finite = True
+
+        def check(module: nn.Module, inputs: object, logits: torch.Tensor) -> None:
+            nonlocal finite
+            finite = finite and all_finite([logits])
+
+        # Logits that are not finite give a transcript like any others.
+        with self.listener.whisper.model.proj_out.register_forward_hook(check):
+            return self.listener.wer(self.steering), finite
 
     def reached(self, value: float) -> bool:
         return value >= self.target
 
     def others(self, model: nn.Module) -> dict[str, float]:
-        # All sets in the same batches: the last ones of each would be small, and small batches are dear.
-        heard = self.listener.scores([row for rows in self.recorded.values() for row in rows])
-        found, start = {}, 0
-        for name, rows in self.recorded.items():
-            found[f"wer_{name}"] = rates(heard.iloc[start : start + len(rows)])["wer"]
-            start += len(rows)
-        return found
+        return {"wer_test": self.listener.wer(self.test)}
 
     def effects(self, before: nn.Module, model: nn.Module) -> dict[str, float]:
         return {}

@@ -24,8 +24,6 @@ UNLEARNED_SETS = ("forget_train", "forget_validation")
 FORGET_SETS = (*UNLEARNED_SETS, "forget_heldout")
 # What the transcripts of a model are scored on, in the order of the tables.
 SCORED_SETS = (*FORGET_SETS, "retain", "retain_speakers", "validation", "test")
-# Whose WER is recorded along a run, for the figures; neither the method nor the stopping rule sees it.
-RECORDED_SETS = ("validation", "test")
 # What fine-tuning sees without a speaker; with the speaker also what is unlearned.
 RETRAINING_SETS = ("retain", "train")
 

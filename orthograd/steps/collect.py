@@ -33,8 +33,6 @@ KEYS = (
 )
 SETS = ("forget", "retain", "retain_subset", "validation", "test", "test_forgotten")
 COMPARED = ("forget", "retain", "validation", "test")
-# Sets whose accuracy stands in the trajectories beside that of the forget set.
-RECORDED = ("validation", "test")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -134,12 +132,9 @@ def _original(record: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict
 def _from_its_start(
     way: pd.DataFrame, record: dict[str, Any], records: Sequence[dict[str, Any]]
 ) -> pd.DataFrame:
-    """A trajectory with the accuracies of the original model at step 0, which no run measures again."""
-    known = _original(record, records)
-    start = way["step"] == 0
-    for name in RECORDED:
-        column = f"accuracy_{name}"
-        way.loc[start, column] = way.loc[start, column].fillna(known[name])
+    """A trajectory with the test accuracy of the original model at step 0, which no run measures again."""
+    start, column = way["step"] == 0, "accuracy_test"
+    way.loc[start, column] = way.loc[start, column].fillna(_original(record, records)["test"])
     return way
 
 

@@ -20,7 +20,7 @@ from orthograd.records import write_json
 from orthograd.specs import StoppingRule
 from orthograd.speech.evaluation import WerWatch
 from orthograd.speech.scores import KEYS, rates
-from orthograd.speech.splits import RECORDED_SETS, UNLEARNED_SETS
+from orthograd.speech.splits import UNLEARNED_SETS
 from orthograd.steps import inputs, speech
 from orthograd.unlearning import unlearn
 
@@ -81,12 +81,11 @@ def run(arguments: Namespace) -> None:
             watch = WerWatch(
                 study.listener,
                 steering=study.rows(speaker, seed, "forget_validation"),
-                recorded={name: study.rows(speaker, seed, name) for name in RECORDED_SETS},
+                test=study.rows(speaker, seed, "test"),
                 target=spec.pretrained_target if retrained is None else _target(retrained, speaker, seed),
             )
             steered_by = study.note("forget_validation", watch.steering)
-            for name, rows in watch.recorded.items():
-                study.note(f"recorded_{name}", rows)
+            study.note("recorded_test", watch.test)
             result = unlearn(
                 study.model, method, params, data, watch, None, spec.stopping, own_end=False, seed=seed
             )

@@ -1,5 +1,6 @@
 """Devices without float64 (MPS): the same answer, to float32; told by pretending that the CPU has none."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,19 @@ def _direction(solver: str, scope: str) -> tuple[torch.Tensor, float]:
         lambda model, batch: F.cross_entropy(model(batch[0]), batch[1], reduction="none"), *batches
     )
     return torch.cat([p.grad.flatten() for p in model.parameters()]), figures.direction_norm
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_not_finite_is_found_wherever_it_stands(dtype):
+    parts = [torch.ones(3, 2, dtype=dtype), torch.zeros(0, dtype=dtype), torch.tensor(-2.0, dtype=dtype)]
+    assert precision.all_finite(parts)
+    extremes = torch.finfo(dtype)
+    assert precision.all_finite([torch.tensor([extremes.max, extremes.min], dtype=dtype)])
+    for place, index in ((0, (2, 1)), (2, ())):
+        for value in (math.inf, -math.inf, math.nan):
+            spoilt = [part.clone() for part in parts]
+            spoilt[place][index] = value
+            assert not precision.all_finite(spoilt)
 
 
 def test_only_mps_lacks_float64() -> None:

@@ -71,7 +71,7 @@ def make_frames(seeds: Sequence[int] = (0, 1, 2), replicates: int = 2):
                 references.append(
                     original
                     | {"accuracy_forget": 0.0 if kind == "class" else test + 0.012 * rng.normal()}
-                    | {"accuracy_validation": test - 0.001, "accuracy_test": test}
+                    | {"accuracy_test": test}
                     | {"accuracy_retain": 1.0 - 0.001 * rng.random()}
                 )
             target = 0.0 if kind == "class" else original["accuracy_validation"]

@@ -120,9 +120,7 @@ def make_frames(speakers=None, seeds=(0,), settings=("pretrained", "fine-tuned")
                             key
                             | {"step": 4 * step, "seconds": 2.0 * step}
                             | {"wer_forget_validation": 0.1 + part * (forget - 0.1)}
-                            | {"wer_validation": 0.1 + part * (other - 0.1)}
                             | {"wer_test": 0.1 + part * (other * max(wobble, 0.2) - 0.1)}
-                            | {"wer_forget_train": 0.1 + part * (forget - 0.1)}
                         )
     everyone = dict.fromkeys(speakers, "forgettable")
     everyone |= {who: role for role, names in OTHERS.items() if role != "retain_speakers" for who in names}

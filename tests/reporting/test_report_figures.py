@@ -169,7 +169,7 @@ def test_trajectories_have_one_line_a_seed_and_measure(report_data, drawn):
         dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
         assert len(dotted) == 3
         assert len(_lines(ax, "o")) == 3
-        assert len(ax.lines) - len(dotted) - 3 == 9
+        assert len(ax.lines) - len(dotted) - 3 == 6
     starts = {float(line.get_ydata()[0]) for line in axes[0].lines if line.get_linestyle() == "-"}
     assert starts == {100.0}
 

@@ -213,7 +213,7 @@ def _other_corpus(column: str) -> Callable[[Speech], None]:
         (_method_got("heldout", "forget_validation"), "speech unlearning data", "read heldout, which"),
         (_step_read("extra", "forget_heldout"), "speech unlearning data", "loaded extra"),
         (_step_read("forget_validation", "forget_heldout"), "speech unlearning data", "step's forget_validation"),
-        (_step_read("recorded_validation", "test"), "speech unlearning data", "step's recorded_validation"),
+        (_step_read("recorded_test", "validation"), "speech unlearning data", "step's recorded_test"),
         (_steered_by("forget_heldout"), "speech stopping", "its stop rule heard forget_heldout"),
         (_steered_by("test"), "speech stopping", "its stop rule heard test"),
         (_steered_by("forget_validation", "12"), "speech stopping", "not exactly forget_validation"),

@@ -207,8 +207,8 @@ def training_spec(wildcards):
 
 
 def drawn(wildcards):
-    """Whether an experiment draws the trajectory; a sweep does not."""
-    return any(
+    """Whether an experiment draws the trajectory; none of a run at published defaults, and a sweep none at all."""
+    return not wildcards.method.endswith(PUBLISHED) and any(
         (experiment.scenario, experiment.source, experiment.retain_size)
         == (
             wildcards.scenario,

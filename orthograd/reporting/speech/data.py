@@ -19,7 +19,7 @@ from orthograd.reporting.speech.experiment import SpeechExperiment
 from orthograd.speech.corpus import PROBLEM_COLUMNS
 from orthograd.speech.scores import COUNTS, FLAGS, KEYS, rates
 from orthograd.speech.specs import REFERENCES, Setting
-from orthograd.speech.splits import FORGET_SETS, RECORDED_SETS, SCORED_SETS
+from orthograd.speech.splits import FORGET_SETS, SCORED_SETS
 
 RUN_NUMBERS = [
     "target",
@@ -33,9 +33,7 @@ RUN_NUMBERS = [
 TRAJECTORY_NUMBERS = [
     "seconds",
     "wer_forget_validation",
-    "wer_validation",
     "wer_test",
-    "wer_forget_train",
 ]
 _UTTERANCE_TEXTS = ["id", "utterance_speaker", "reference", "hypothesis"]
 _SPEAKER_COLUMNS = ["speaker", "sex", "name", "role"]
@@ -173,20 +171,13 @@ class SpeechData:
         return replace(data, trajectories=data._from_their_start())
 
     def _from_their_start(self) -> pd.DataFrame:
-        """The trajectories with the rates of the original model at step 0, which no run measures again."""
-        trajectories = self.trajectories.copy()
-        originals = self.utterances[self.utterances["method"] == ORIGINAL]
-        for name in RECORDED_SETS:
-            column = f"wer_{name}"
-            known = {
-                key: rates(rows)["wer"]
-                for key, rows in originals[originals["set"] == name].groupby(["setting", "speaker", "seed"])
-            }
-            unknown = (trajectories["step"] == 0) & trajectories[column].isna()
-            places = trajectories.loc[unknown, ["setting", "speaker", "seed"]].itertuples(
-                index=False, name=None
-            )
-            trajectories.loc[unknown, column] = [known.get(place, float("nan")) for place in places]
+        """The trajectories with the test WER of the original model at step 0, which no run measures again."""
+        trajectories, keys = self.trajectories.copy(), ["setting", "speaker", "seed"]
+        heard = self.utterances[(self.utterances["method"] == ORIGINAL) & (self.utterances["set"] == TEST)]
+        known = {key: rates(rows)["wer"] for key, rows in heard.groupby(keys)}
+        unknown = (trajectories["step"] == 0) & trajectories["wer_test"].isna()
+        places = trajectories.loc[unknown, keys].itertuples(index=False, name=None)
+        trajectories.loc[unknown, "wer_test"] = [known.get(place, float("nan")) for place in places]
         return trajectories
 
     def _check_grid(self) -> None:
