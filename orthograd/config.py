@@ -314,6 +314,11 @@ class Profile(Strict):
             for seed in self.tuning.seeds
             if seed in self.seeds
         ]
+        if self.tuning.max_steps > self.stopping.max_steps:
+            problems.append(
+                f"tuning.max_steps: {self.tuning.max_steps} is more than reported runs have, stopping.max_steps = "
+                f"{self.stopping.max_steps}: what is found might not get there. Mend: take at most as many"
+            )
         problems += [
             _unknown(f"tuning.methods.{name}", "space of a method", name, sorted(self.tuning.spaces))
             for name in self.tuning.methods

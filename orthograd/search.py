@@ -91,6 +91,10 @@ class Tuning(Strict):
         description="apart: the tuning splits share no image with the reported ones; shared: both are drawn from all "
         "images, where there are not enough for that"
     )
+    max_steps: Positive = Field(
+        description="steps after which a run of the search ends as 'target not reached'; fewer than those of reported "
+        "runs, which then have room: their seeds may need more"
+    )
     trials: Positive = Field(description="trials of each search; a power of two covers a space best")
     seconds: float = Field(gt=0, description="a search starts no further trial after this time")
     methods: list[Name] = Field(min_length=1, description="methods whose parameters are searched")

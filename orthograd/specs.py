@@ -62,7 +62,7 @@ class StoppingRule(Strict):
 
     every: Positive = Field(description="steps between two checks, a whole number >= 1")
     record_every: Positive = Field(
-        description="steps between two measurements of validation and test accuracy, a multiple of `every`"
+        description="steps between two measurements of test accuracy, a multiple of `every`"
     )
     max_steps: Positive = Field(description="steps after which a run ends as 'target not reached'")
     curve_steps: int = Field(

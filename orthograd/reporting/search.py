@@ -245,7 +245,8 @@ def setting(data: SearchData) -> str:
     )
     return (
         f"Dataset {tuning.dataset}, model {tuning.model}, retain subset of {tuning.retain_size:,} samples; "
-        f"{trials} trial{'' if counts.max() == 1 else 's'} a method{limit}. "
+        f"{trials} trial{'' if counts.max() == 1 else 's'} a method{limit}, each of at most {tuning.max_steps} "
+        "steps. "
         f"Means over {seeds_text(len(tuning.seeds))} for tuning ({seeds}), which "
         f"no reported run shares, {_IMAGES[tuning.images]}; "
         "one retrained model a seed. Score, which chooses (higher is better): validation "

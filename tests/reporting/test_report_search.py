@@ -64,6 +64,7 @@ def tuning():
         retain_size=1500,
         seeds=[100, 101],
         images="apart",
+        max_steps=80,
         trials=4,
         seconds=600.0,
         methods=["orthograd", "ft", "ssd"],
@@ -193,6 +194,7 @@ def test_captions_state_n_units_and_what_the_gap_is(data, read):
     for caption in (table(data, "random").caption, figure_caption(data)):
         text = caption.text
         for expected in (
+            "each of at most 80 steps",
             "n = 2 seeds for tuning (100 and 101), which no reported run shares, on images that no reported split has",
             "retain subset of 1,500 samples",
             "1 to 4 trials a method of the 4 planned",
@@ -208,7 +210,7 @@ def test_captions_state_n_units_and_what_the_gap_is(data, read):
     assert "In 1 of 2 searches" in table(data, "class").caption.notes
     assert "(forget accuracy 100.0%)" in table(data, "class").caption.notes
     whole = make_trials()
-    assert "; 4 trials a method. " in setting(read(whole[whole["scenario"] == "random"]))
+    assert "; 4 trials a method, each of at most 80 steps. " in setting(read(whole[whole["scenario"] == "random"]))
 
 
 def _change(column, value):

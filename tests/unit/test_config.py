@@ -308,6 +308,10 @@ def _set(*keys: str | int, value: object) -> Callable[[Any], None]:
             _set("methods", "random", "orthograd", "retain_batch", value="64"),
             r"retain_batch: .*valid integer",
         ),
+        (
+            _set("tuning", "max_steps", value=97),
+            r"tuning\.max_steps: 97 is more than reported runs have, stopping\.max_steps = 96: .*Mend: take at",
+        ),
         (_set("stopping", "max_steps", value=0), r"stopping\.max_steps: .*greater than 0.*Mend: steps"),
         (
             _set("trials", value="config/tuned/none.csv"),

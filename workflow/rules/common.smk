@@ -287,6 +287,8 @@ def proxy_data(wildcards):
 
 
 def tuning_spec(wildcards):
+    spec = start_spec(wildcards)
+    spec["stopping"] |= {"max_steps": TUNING.max_steps}
     return as_json(
         space={
             key: dumped(value) if hasattr(value, "model_dump") else value
@@ -295,7 +297,7 @@ def tuning_spec(wildcards):
         proxy=None,
         trials=TUNING.trials,
         seconds=TUNING.seconds,
-        **start_spec(wildcards),
+        **spec,
     )
 
 
