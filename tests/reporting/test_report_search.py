@@ -210,7 +210,9 @@ def test_captions_state_n_units_and_what_the_gap_is(data, read):
     assert "In 1 of 2 searches" in table(data, "class").caption.notes
     assert "(forget accuracy 100.0%)" in table(data, "class").caption.notes
     whole = make_trials()
-    assert "; 4 trials a method, each of at most 80 steps. " in setting(read(whole[whole["scenario"] == "random"]))
+    assert "; 4 trials a method, each of at most 80 steps. " in setting(
+        read(whole[whole["scenario"] == "random"])
+    )
 
 
 def _change(column, value):
