@@ -72,7 +72,8 @@ def read_corpus(root: Path, subsets: Sequence[str], policy: Policy) -> Corpus:
         policy: what to do with utterances that cannot be used.
 
     Raises:
-        CorpusError: the layout is another one, a problem occurs that the policy refuses, or nothing is left.
+        CorpusError: the layout is another one, a text is not UTF-8, a problem occurs that the policy refuses, or
+            nothing is left.
     """
     if not subsets:
         raise CorpusError(f"no subset of {root} is asked for: name at least one of {_subsets(root)}")
@@ -83,6 +84,7 @@ def read_corpus(root: Path, subsets: Sequence[str], policy: Policy) -> Corpus:
     for subset in subsets:
         if not (root / subset).is_dir():
             raise CorpusError(f"{root} has no subset {subset!r}: choose among {_subsets(root)}")
+        _refuse_strays(root / subset)
         for chapter in sorted(path for path in (root / subset).glob("*/*") if path.is_dir()):
             for found in _read_chapter(root, subset, chapter, listed):
                 if isinstance(found, _Problem):
@@ -109,10 +111,10 @@ def read_speakers(path: Path) -> pd.DataFrame:
     A name may hold a ``|``: one of LibriSpeech does.
 
     Raises:
-        CorpusError: there is no such file, or a line has another form.
+        CorpusError: there is no such file, it is not UTF-8, or a line has another form.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _read_text(path).splitlines()
     except FileNotFoundError:
         raise CorpusError(
             f"{path} does not exist: give the folder that holds {SPEAKERS} and the subsets as the corpus"
@@ -159,6 +161,27 @@ def _subsets(root: Path) -> str:
     )
 
 
+def _refuse_strays(subset: Path) -> None:
+    """Audio in other places than in a chapter would not be looked at.
+
+    Raises:
+        CorpusError: there is some.
+    """
+    strays = sorted(path for path in subset.rglob("*.flac") if len(path.relative_to(subset).parts) != 3)
+    if strays:
+        raise CorpusError(
+            f"{len(strays)} audio file(s) of {subset} lie in no <speaker>/<chapter>/, the first is {strays[0]}: move "
+            "them to their chapter, or out of the subset"
+        )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+
+
 def _read_chapter(
     root: Path, subset: str, chapter: Path, listed: set[str]
 ) -> Iterator[dict[str, object] | _Problem]:
@@ -197,13 +220,13 @@ def read_transcripts(chapter: Path) -> dict[str, str]:
     """Transcript by utterance of a chapter's folder; none without the file, so that its utterances are found wanting.
 
     Raises:
-        CorpusError: an utterance has two lines.
+        CorpusError: an utterance has two lines, or the file is not UTF-8.
     """
     path = chapter / f"{chapter.parent.name}-{chapter.name}.trans.txt"
     if not path.exists():
         return {}
     transcripts: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _read_text(path).splitlines():
         name, _, text = line.strip().partition(" ")
         if name in transcripts:
             raise CorpusError(f"{path} has {name} twice: remove one of the lines")

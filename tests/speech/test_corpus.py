@@ -221,6 +221,26 @@ def test_wrong_places(root: Path, tmp_path: Path) -> None:
         read_corpus(root, ["dev-clean"], SKIP)
 
 
+@pytest.mark.parametrize("place", ["84/84-121123-0007.flac", "84/121123/more/84-121123-0007.flac", "x.flac"])
+def test_audio_outside_of_the_chapters_is_not_overlooked(root: Path, place: str) -> None:
+    stray = root / "dev-clean" / place
+    stray.parent.mkdir(exist_ok=True)
+    _write(stray, 0.1)
+    with pytest.raises(CorpusError, match=rf"1 audio file\(s\) of .* the first is .*{place}: move them"):
+        read_corpus(root, ["dev-clean"], SKIP)
+
+
+@pytest.mark.parametrize("name", ["SPEAKERS.TXT", "dev-clean/84/121123/84-121123.trans.txt"])
+def test_text_of_another_encoding_is_named(root: Path, name: str) -> None:
+    path = root / name
+    before = path.read_bytes()
+    path.write_bytes(before + "84-121123-0009 CAFÉ\n".encode("latin-1"))
+    with pytest.raises(
+        CorpusError, match=rf"{name} is not UTF-8 \(byte {len(before) + 18}\): save it as UTF-8"
+    ):
+        read_corpus(root, ["dev-clean"], SKIP)
+
+
 def test_transcript_that_is_there_twice(root: Path) -> None:
     _edit(root, "84-121123-0001", "84-121123-0000")
     with pytest.raises(CorpusError, match=r"has 84-121123-0000 twice"):
