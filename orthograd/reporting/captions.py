@@ -341,7 +341,8 @@ def tradeoff(data: ExperimentData) -> Caption:
 def trajectories(data: ExperimentData, without_steps: list[str]) -> Caption:
     """Caption of the trajectories figure; ``without_steps`` names the methods that have no panel."""
     notes = (
-        f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}). "
+        f"Accuracy in percent against the unlearning step, one thin line a seed ({seeds_text(data.n)}); lines join "
+        "what was measured, test accuracy at fewer steps than forget accuracy. "
         "Dotted: the forget accuracy at which the run of a seed stops; circle: where it stopped, behind "
         "it the method went on for the curve alone. Shaded: range of the test accuracy of all retrained "
         f"models ({_references(data)}). A fall of all curves to 0: outputs that are no longer finite."
